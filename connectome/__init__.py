@@ -1,0 +1,1 @@
+"""Raw electron-microscopy volumes to connectomes: exact, whole, simple."""
