@@ -1,0 +1,7 @@
+"""The one error that means: the request cannot be met as it stands, and here is what to do."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input. The message says what, got, wanted and what to do, in one sentence."""
