@@ -1,0 +1,165 @@
+"""Where things lie: URLs, names inside containers, and the key-value stores behind them.
+
+A location is a path or URL (plain path, ``file://``, ``memory://``, ``gs://``, ``s3://``,
+``http(s)://``), with ``#name`` for an array inside a container. Everything that touches a key goes
+through the functions here, with one TensorStore context in the process, so that ``memory://`` is one
+store for all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import tensorstore as ts
+
+Spec = dict[str, Any]
+
+READ_ONLY = ("http", "https")
+SCHEMES = ("file", "memory", "gs", "s3", *READ_ONLY)
+
+
+class StoreError(ValueError):
+    """A volume, array or location cannot be used as asked; the message is one clear sentence."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A container (absolute path, or URL, without a slash at the end) and a name inside it."""
+
+    container: str
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | os.PathLike[str]) -> Location:
+        """Read ``URL`` or ``URL#name``; local paths become absolute."""
+        container, _, name = os.fspath(text).partition("#")
+        scheme = scheme_of(container)
+        if not container or (scheme != "file" and not container.partition("://")[2].strip("/")):
+            raise StoreError(f"{text!r} names no place: give a path, or a URL such as gs://bucket/volume")
+        if scheme == "file":
+            container = str(Path(container.removeprefix("file://")).expanduser().absolute())
+        return cls(container.rstrip("/") or "/", name.strip("/") or None)
+
+    @property
+    def local_path(self) -> Path | None:
+        """The path of the container where it is on this machine's file system."""
+        return Path(self.container) if scheme_of(self.container) == "file" else None
+
+    @property
+    def url(self) -> str:
+        """The URL of the array: names are folders, and a dataset keeps its artifacts in ``volumes``."""
+        if self.name is None:
+            return self.container
+        if is_dataset(self.container):
+            return f"{self.container}/volumes/{self.name}"
+        return f"{self.container}/{self.name}"
+
+    def __str__(self) -> str:
+        return self.container if self.name is None else f"{self.container}#{self.name}"
+
+
+def scheme_of(url: str) -> str:
+    """Return the URL's scheme; a plain path is ``file``."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return "file"
+    if scheme not in SCHEMES:
+        raise StoreError(
+            f"{url!r} has the scheme {scheme!r}; wanted is a path or one of {', '.join(SCHEMES)}"
+        )
+    return scheme
+
+
+def is_dataset(container: str) -> bool:
+    """Say whether `container` is one of our datasets: a folder with ``dataset.json``."""
+    return read_key(container, "dataset.json") is not None
+
+
+@functools.cache
+def context() -> Any:
+    """Return the process's TensorStore context. Nothing is cached: each voxel is wanted once."""
+    return ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+
+
+def kvstore_spec(url: str, path: str = "") -> Spec:
+    """Return TensorStore's description of the keys below ``url/path``."""
+    scheme = scheme_of(url)
+    if scheme == "file":
+        root = str(Path(url.removeprefix("file://")).expanduser().absolute())
+        return {"driver": "file", "path": _folder(root, path)}
+    if scheme == "memory":
+        return {"driver": "memory", "path": _folder(url.removeprefix("memory://"), path)}
+    parts = urlsplit(url)
+    if scheme in READ_ONLY:
+        host = f"{parts.scheme}://{parts.netloc}"
+        return {"driver": "http", "base_url": host, "path": "/" + _folder(parts.path.lstrip("/"), path)}
+    spec: Spec = {"driver": {"gs": "gcs", "s3": "s3"}[scheme], "bucket": parts.netloc}
+    if scheme == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
+        spec |= {"endpoint": endpoint.rstrip("/"), "aws_region": os.environ.get("AWS_REGION", "us-east-1")}
+    return spec | {"path": _folder(parts.path.lstrip("/"), path)}
+
+
+def _folder(root: str, path: str) -> str:
+    joined = "/".join(
+        part.strip("/") if i else part.rstrip("/") for i, part in enumerate((root, path)) if part
+    )
+    return f"{joined}/" if joined else ""
+
+
+def open_keys(url: str) -> Any:
+    """Open the key-value store below `url`."""
+    return ts.KvStore.open(kvstore_spec(url), context=context()).result()
+
+
+def read_key(url: str, key: str) -> bytes | None:
+    """Return the bytes of `key` below `url`, or None where there is no such key."""
+    try:
+        answer = open_keys(url).read(key).result()
+    except ValueError as error:
+        if _is_absence(error):
+            return None
+        raise StoreError(f"cannot read {url}/{key}: {first_line(error)}") from error
+    return bytes(answer.value) if answer.state == "value" else None
+
+
+def write_key(url: str, key: str, value: bytes) -> None:
+    """Write `value` at `key` below `url`."""
+    if scheme_of(url) in READ_ONLY:
+        raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
+    try:
+        open_keys(url).write(key, value).result()
+    except ValueError as error:
+        raise write_error(url, error) from error
+
+
+def delete_key(url: str, key: str) -> None:
+    """Delete `key` below `url`; there need not be one."""
+    open_keys(url).delete_range(ts.KvStore.KeyRange(key, key + "\0")).result()
+
+
+def delete_keys(url: str) -> None:
+    """Delete every key below `url`."""
+    open_keys(url).delete_range(ts.KvStore.KeyRange()).result()
+
+
+def write_error(url: str, error: Exception) -> StoreError:
+    """Turn a failed write into one sentence; a full disk has its own."""
+    text = first_line(error)
+    if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
+        return StoreError(f"the disk is full: writing {url} failed; free space and run the command again")
+    return StoreError(f"cannot write {url}: {text}")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error without TensorStore's trailing annotations."""
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(" [tensorstore_spec=")[0]
+
+
+def _is_absence(error: Exception) -> bool:
+    # A file where a folder is wanted is an absence too: `volume.h5/zarr.json`.
+    return any(word in str(error) for word in ("NOT_FOUND", "Not a directory", "ENOTDIR"))

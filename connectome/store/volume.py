@@ -1,0 +1,244 @@
+"""A volume: an array with a place in space, read and written by boxes.
+
+Arrays are z y x, or c z y x where the volume has channels. Boxes are global voxels of the level.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorstore as ts
+
+from connectome.geometry import Box, Triple, as_triple
+from connectome.store.formats import CREATE, find_layout
+from connectome.store.layout import Layout, Request, VoxelSize
+from connectome.store.locations import (
+    Location,
+    StoreError,
+    context,
+    delete_keys,
+    first_line,
+    open_keys,
+    read_key,
+    write_error,
+)
+from connectome.store.pyramid import check_factors, level_box, pyramid_factors
+
+INCOMPLETE = ".incomplete"
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An open volume. It travels between processes as its URL; handles are opened where it is used."""
+
+    url: str
+    layout: Layout
+    stated_voxel_size_nm: VoxelSize | None
+
+    @classmethod
+    def open(cls, url: str, *, voxel_size_nm: Sequence[float] | None = None) -> Volume:
+        """Open the volume at `url`; a given voxel size replaces the stated one."""
+        location = Location.parse(url)
+        layout = find_layout(location.url)
+        if layout is None:
+            raise StoreError(f"there is no volume at {location}; wanted is OME-Zarr, zarr, N5 or precomputed")
+        if read_key(location.url, INCOMPLETE) is not None:
+            raise StoreError(f"{location} was never finished: what wrote it was interrupted; write it again")
+        size = layout.voxel_size_nm if voxel_size_nm is None else _voxel_size(voxel_size_nm)
+        volume = cls(location.url, layout, size)
+        _ = volume.box  # opens the first level: what cannot be read is said here
+        return volume
+
+    @classmethod
+    def create(
+        cls,
+        url: str,
+        *,
+        box: Box,
+        dtype: npt.DTypeLike,
+        voxel_size_nm: Sequence[float],
+        write_shape: Sequence[int],
+        n_channels: int | None = None,
+        n_levels: int = 1,
+        factors: Sequence[Triple] | None = None,
+        format: str = "ome-zarr-0.5",  # noqa: A002
+        delete_existing: bool = False,
+    ) -> Volume:
+        """Create an empty volume (all zeros) that is written by blocks of `write_shape`.
+
+        `factors` are the cumulative pooling factors of the levels, from (1, 1, 1); or `n_levels` takes
+        the first ones of `pyramid_factors`.
+        """
+        if format not in CREATE:
+            raise StoreError(f"unknown volume format {format!r}; wanted is one of {', '.join(CREATE)}")
+        if box.is_empty:
+            raise StoreError(f"a volume needs at least one voxel, got the box {box}")
+        size, block = _voxel_size(voxel_size_nm), as_triple(write_shape)
+        if factors is None:
+            factors = pyramid_factors(box.shape, block, size, minimum=1)[:n_levels]
+            if len(factors) < n_levels:
+                raise StoreError(f"blocks of {block} allow {len(factors)} levels at most, got {n_levels}")
+        check_factors(box.shape, block, factors)
+        place = Location.parse(url).url
+        _make_room(place, delete_existing)
+        request = Request(box, np.dtype(dtype), size, n_channels, block, tuple(factors))
+        try:
+            for spec in CREATE[format](place, request):
+                ts.open(spec, create=True, context=context()).result()
+        except ValueError as error:
+            raise write_error(place, error) from error
+        return cls.open(place)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.url, self.stated_voxel_size_nm)
+
+    @property
+    def voxel_size_nm(self) -> VoxelSize:
+        """Size of a voxel at level 0 (z, y, x) in nanometres."""
+        if self.stated_voxel_size_nm is None:
+            raise StoreError(f"{self.url} does not state its voxel size; give it (z, y, x, in nanometres)")
+        return self.stated_voxel_size_nm
+
+    @property
+    def n_levels(self) -> int:
+        return len(self.layout.specs)
+
+    @property
+    def box(self) -> Box:
+        """The volume's box at level 0, in global voxels."""
+        return self.level_box(0)
+
+    @property
+    def n_channels(self) -> int | None:
+        return int(self._level(0).shape[0]) if self.layout.has_channels else None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = np.dtype(self._level(0).dtype.numpy_dtype)
+        return dtype
+
+    @property
+    def write_shape(self) -> Triple:
+        """Chunk or shard at level 0 that a write must cover wholly (z, y, x)."""
+        return self.level_write_shape(0)
+
+    def level_write_shape(self, level: int) -> Triple:
+        """Chunk or shard at `level` that a write must cover wholly (z, y, x)."""
+        return as_triple(self._level(level).chunk_layout.write_chunk.shape[-3:])
+
+    def level_factor(self, level: int) -> Triple:
+        """Return how many voxels of level 0 a voxel of `level` pools, per axis."""
+        self._check_level(level)
+        return self.layout.factors[level]
+
+    def level_box(self, level: int) -> Box:
+        """Return the box of `level` in its own voxels, counted from the start of the box at level 0."""
+        return Box.of_shape(self._level(level).shape[-3:]).shift(self._level_start(level))
+
+    def read(self, box: Box, level: int = 0) -> npt.NDArray[Any]:
+        """Return the voxels of `box`, which must lie inside the level's box."""
+        whole = self.level_box(level)
+        if not whole.contains(box):
+            raise StoreError(f"box {box} reaches outside {self.url}, whose level {level} is {whole}")
+        inside = box.relative_to(whole.start)
+        try:
+            array = self._level(level)[(..., *inside.slices)].read(order="C").result()
+        except ValueError as error:
+            raise StoreError(f"cannot read {box} of {self.url}: {first_line(error)}") from error
+        return np.asarray(array)
+
+    def write(self, box: Box, array: npt.NDArray[Any], level: int = 0) -> None:
+        """Write `array` to `box`, which must cover whole shards or end at the volume's border."""
+        self._check_write(box, array, level)
+        inside = box.relative_to(self._level_start(level))
+        # One transaction: each shard is encoded once and written once, whatever its chunks.
+        transaction = ts.Transaction(atomic=False)
+        try:
+            target = self._level(level).with_transaction(transaction)[(..., *inside.slices)]
+            target.write(np.ascontiguousarray(array)).result()
+            transaction.commit_async().result()
+        except ValueError as error:
+            transaction.abort()
+            raise write_error(self.url, error) from error
+
+    def _check_write(self, box: Box, array: npt.NDArray[Any], level: int) -> None:
+        whole, unit = self.level_box(level), self.level_write_shape(level)
+        channels = () if self.n_channels is None else (self.n_channels,)
+        if array.dtype != self.dtype:
+            raise StoreError(f"{self.url} holds {self.dtype}, got an array of {array.dtype}")
+        if array.shape != (*channels, *box.shape):
+            wanted = (*channels, *box.shape)
+            raise StoreError(f"box {box} of {self.url} takes an array of shape {wanted}, got {array.shape}")
+        if box.is_empty or not whole.contains(box):
+            raise StoreError(f"box {box} is not inside {self.url}, whose level {level} is {whole}")
+        inside, end = box.relative_to(whole.start), whole.shape
+        for a, b, step, n in zip(inside.start, inside.stop, unit, end, strict=True):
+            if a % step or (b % step and b != n):
+                raise StoreError(
+                    f"writing {box} would cut a chunk of {self.url} in two: level {level} is written in "
+                    f"whole chunks of {unit} counted from {whole.start}, or up to its border"
+                )
+
+    def _level_start(self, level: int) -> Triple:
+        return level_box(Box(self.layout.offset, self.layout.offset), self.level_factor(level)).start
+
+    def _check_level(self, level: int) -> None:
+        if not 0 <= level < self.n_levels:
+            raise StoreError(f"{self.url} has the levels 0 to {self.n_levels - 1}, got {level}")
+
+    def _level(self, level: int) -> Any:
+        """Return the open TensorStore of a level, its axes (c) z y x, its origin 0."""
+        self._check_level(level)
+        return self._open_levels(level)
+
+    @functools.cached_property
+    def _open_levels(self) -> Any:
+        return functools.cache(functools.partial(_open_level, self.url, self.layout))
+
+
+def _open_level(url: str, layout: Layout, level: int) -> Any:
+    try:
+        array = ts.open(layout.specs[level], open=True, context=context()).result()
+    except ValueError as error:
+        raise StoreError(f"cannot open level {level} of {url}: {first_line(error)}") from error
+    axes = layout.axes[-array.rank :]
+    if array.rank != len(axes):
+        raise StoreError(f"{url} has {array.rank} dimensions, but its axes are {layout.axes!r}")
+    wanted = "czyx" if layout.has_channels and "c" in axes else "zyx"
+    for position in reversed(range(array.rank)):
+        if axes[position] in wanted:
+            continue
+        if array.shape[position] != 1:
+            raise StoreError(f"axis {axes[position]!r} of {url} has {array.shape[position]} elements, not 1")
+        array = array[ts.d[position][array.domain[position].inclusive_min]]
+    kept = [axis for axis in axes if axis in wanted]
+    array = array[ts.d[[kept.index(axis) for axis in wanted]].transpose[:]]
+    return array[ts.d[:].translate_to[0]]
+
+
+def _make_room(url: str, delete_existing: bool) -> None:
+    exists = find_layout(url) is not None or read_key(url, INCOMPLETE) is not None
+    if exists and not delete_existing:
+        raise StoreError(f"{url} exists already; delete it, or choose another place")
+    if exists:
+        delete_keys(url)
+    elif delete_existing and (others := open_keys(url).list().result()):
+        raise StoreError(f"{url} holds something that is no volume ({others[0].decode()}): it is not deleted")
+
+
+def _voxel_size(values: Sequence[float]) -> VoxelSize:
+    size = [float(value) for value in values]
+    if len(size) != 3 or not all(0 < value < float("inf") for value in size):
+        raise StoreError(
+            f"a voxel size is three positive lengths in nanometres (z, y, x), got {tuple(values)}"
+        )
+    return size[0], size[1], size[2]
+
+
+def _reopen(url: str, voxel_size_nm: VoxelSize | None) -> Volume:
+    return Volume.open(url, voxel_size_nm=voxel_size_nm)
