@@ -1,0 +1,229 @@
+"""Octree of agglomeration: a node is a function of its children's tables, in any order.
+
+Reducing a node joins what meets inside its box and merges what is sure to merge; what is still open
+or waits for something open goes up. Expanding composes names from the root down. Any tree over any
+boxes gives the same names (exact segmentation recipe, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.geometry import Box
+from connectome.ids import voxels_of_ids
+from connectome.kernels.agglomeration import Linkage, sweep
+from connectome.kernels.edges import BlockGraph, Columns, pool_edges
+from connectome.kernels.jit import jit
+
+Ids = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A reduced node: the graph that goes up, and what stays.
+
+    Attributes
+    ----------
+    graph : BlockGraph
+        Open and waiting clusters, their edges, contacts over the node's faces, and pieces on them.
+    names : columns ``old``, ``new`` uint64
+        Clusters of the children that got another id here, sorted by old.
+    merges : columns ``a``, ``b``, ``score`` uint64
+        Merged pairs, a < b, with the score (32.32 fixed point) at which they merged.
+    archive : columns ``a``, ``b`` uint64, ``sum``, ``count`` int64
+        Edges that can act no more: those of clusters that are done.
+    """
+
+    graph: BlockGraph
+    names: Columns
+    merges: Columns
+    archive: Columns
+
+
+def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Box, linkage: Linkage) -> Node:
+    """Join the children's graphs inside `box` and merge what is sure to merge.
+
+    Parameters
+    ----------
+    box : Box
+        The node's box, the union of the children's.
+    children : sequence of (Box, BlockGraph)
+        Blocks or reduced nodes, in any order.
+    domain : Box
+        The whole volume.
+    linkage : Linkage
+        Thresholds and size rule.
+
+    Returns
+    -------
+    Node
+    """
+    clusters = _concatenate([graph.clusters for _, graph in children])
+    order = np.argsort(clusters["id"], kind="stable")
+    ids: Ids = clusters["id"][order].astype(np.uint64)
+    alias = _alias_of_node(box, children)
+    seam = _concatenate([graph.seam for _, graph in children])
+    here = _inside(seam["b"], box, domain)
+    contacts, seam = {k: v[here] for k, v in seam.items()}, {k: v[~here] for k, v in seam.items()}
+    ends = [_positions(ids, _current(alias, contacts[end])) for end in ("a", "b")]
+    owner = unite_pairs(ids.size, ends[0][contacts["linked"]], ends[1][contacts["linked"]])
+    sizes = np.zeros(ids.size, np.int64)
+    np.add.at(sizes, owner, clusters["size"][order])
+    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts)
+
+    alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
+    alias_owner = owner[_positions(ids, alias["id"])]
+    is_open = np.zeros(ids.size, np.bool_)
+    is_open[alias_owner] = True
+    result = sweep(edges["a"], edges["b"], edges["sum"], edges["count"], sizes, is_open, linkage)
+
+    names = result.labels[owner]
+    a, b, sums, counts = result.edges
+    lives = is_open.copy()
+    lives[a[result.acts]] = True
+    lives[b[result.acts]] = True
+    done = ~(lives[a] & lives[b])
+    renamed = np.flatnonzero(names != np.arange(ids.size))
+    alive = np.flatnonzero(lives & (names == np.arange(ids.size)))
+    rows = {"a": ids[a], "b": ids[b], "sum": sums, "count": counts}
+    graph = BlockGraph(
+        clusters={"id": ids[alive], "size": result.sizes[alive]},
+        edges={name: values[~done] for name, values in rows.items()},
+        seam=_sorted_seam(seam),
+        alias={"raw": alias["raw"], "id": ids[alias_owner], "faces": alias["faces"]},
+    )
+    merges = {"a": ids[result.merges[:, 0]], "b": ids[result.merges[:, 1]], "score": result.scores}
+    return Node(
+        graph,
+        {"old": ids[renamed], "new": ids[names[renamed]]},
+        merges,
+        {name: values[done] for name, values in rows.items()},
+    )
+
+
+def expand_names(names: Columns, above: Columns, box: Box, domain: Box) -> Columns:
+    """Compose a node's names with the final names of the node above.
+
+    Parameters
+    ----------
+    names : columns ``old``, ``new``
+        As reduced, sorted by old.
+    above : columns ``old``, ``new``
+        Final names of the clusters that left this node (and its siblings), sorted by old.
+    box, domain : Box
+        The node's box and the whole volume.
+
+    Returns
+    -------
+    columns ``old``, ``new``
+        Final names of the clusters of the node's children where they differ, sorted by old.
+    """
+    own = _inside(above["old"], box, domain)
+    passed = {name: values[own] for name, values in above.items()}
+    renamed = {"old": names["old"], "new": apply_names(passed, names["new"])}
+    rows = _concatenate([renamed, passed])
+    order = np.argsort(rows["old"])
+    return {name: values[order] for name, values in rows.items()}
+
+
+def apply_names(names: Columns, ids: Ids) -> Ids:
+    """Replace ids that have a row in `names` (sorted by ``old``); the others keep themselves."""
+    old: Ids = names["old"].astype(np.uint64)
+    if old.size == 0:
+        return ids
+    place = np.minimum(np.searchsorted(old, ids), old.size - 1)
+    return np.where(old[place] == ids, names["new"][place], ids).astype(np.uint64)
+
+
+def unite_pairs(n: int, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the lowest member of each position's component under the pairs (a, b)."""
+    owner = np.arange(n, dtype=np.int64)
+    _unite_pairs(owner, a, b)
+    return owner
+
+
+@jit
+def _unite_pairs(owner, a, b):  # type: ignore[no-untyped-def]
+    for row in range(a.size):
+        u, v = a[row], b[row]
+        while owner[u] != u:
+            owner[u] = owner[owner[u]]
+            u = owner[u]
+        while owner[v] != v:
+            owner[v] = owner[owner[v]]
+            v = owner[v]
+        if u < v:
+            owner[v] = u
+        elif v < u:
+            owner[u] = v
+    for u in range(owner.size):
+        owner[u] = owner[owner[u]]
+
+
+def _concatenate(tables: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def _inside(ids: npt.NDArray[np.generic], box: Box, domain: Box) -> npt.NDArray[np.bool_]:
+    """Tell which ids decode to a voxel of `box`."""
+    inside = np.ones(ids.size, np.bool_)
+    relative = box.relative_to(domain.start)
+    for voxel, low, high in zip(
+        voxels_of_ids(ids.astype(np.uint64), domain.shape), relative.start, relative.stop, strict=True
+    ):
+        inside &= (voxel >= low) & (voxel < high)
+    return inside
+
+
+def _positions(ids: Ids, wanted: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Find `wanted` in the sorted `ids`; every one must be there."""
+    place = np.searchsorted(ids, wanted.astype(np.uint64))
+    if not (place < ids.size).all() or not np.array_equal(ids[place], wanted):
+        raise RuntimeError("a table names a cluster that no child handed up: the tables do not fit together")
+    return place.astype(np.int64)
+
+
+def _current(alias: Columns, raw: npt.NDArray[np.generic]) -> Ids:
+    current: Ids = alias["id"].astype(np.uint64)[_positions(alias["raw"].astype(np.uint64), raw)]
+    return current
+
+
+def _alias_of_node(box: Box, children: Sequence[tuple[Box, BlockGraph]]) -> Columns:
+    """Pieces on the children's faces, keeping the bits of those faces that are the node's, sorted by raw id."""
+    tables = []
+    for child_box, graph in children:
+        kept = 0
+        for axis in range(3):
+            kept |= int(child_box.start[axis] == box.start[axis]) << (2 * axis)
+            kept |= int(child_box.stop[axis] == box.stop[axis]) << (2 * axis + 1)
+        tables.append({**graph.alias, "faces": graph.alias["faces"] & np.uint8(kept)})
+    alias = _concatenate(tables)
+    order = np.argsort(alias["raw"])
+    return {name: values[order] for name, values in alias.items()}
+
+
+def _edges_between(
+    ids: Ids,
+    owner: npt.NDArray[np.int64],
+    tables: Sequence[Columns],
+    ends: Sequence[npt.NDArray[np.int64]],
+    contacts: Columns,
+) -> Columns:
+    """Pool the children's edges and the resolved contacts by pair of owners, as sorted positions."""
+    edges = _concatenate(tables)
+    a = owner[np.concatenate([_positions(ids, edges["a"]), ends[0]])]
+    b = owner[np.concatenate([_positions(ids, edges["b"]), ends[1]])]
+    apart = a != b
+    rows = {"a": np.minimum(a, b), "b": np.maximum(a, b)}
+    for name in ("sum", "count"):
+        rows[name] = np.concatenate([edges[name], contacts[name]])
+    return pool_edges({name: values[apart] for name, values in rows.items()})
+
+
+def _sorted_seam(seam: Columns) -> Columns:
+    order = np.lexsort((seam["b"], seam["a"]))
+    return {name: values[order] for name, values in seam.items()}
