@@ -1,1 +1,5 @@
+"""Synthetic tissue with known cells."""
 
+from connectome.phantom.tissue import Appearance, generate
+
+__all__ = ["Appearance", "generate"]

@@ -1,0 +1,105 @@
+"""Synthetic neuropil with dense truth, as a pure function of place, seed and appearance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.geometry import Box, Grid, Halo
+from connectome.kernels.phantom import Volume, own_voxels
+from connectome.kernels.phantom_image import expose, paint
+from connectome.kernels.phantom_noise import smooth_noise
+from connectome.kernels.phantom_skeleton import neurite_segments
+
+BRICK = (128, 128, 128)
+"""Larger boxes are made brick by brick, which bounds memory (about 150 MB) and changes no voxel."""
+BLUR = Halo.symmetric((1, 1, 1))
+WOBBLES = ((10.0, 70.0), (24.0, 190.0), (60.0, 470.0))
+"""Unevenness of the walls: amplitude and pitch in nm of each octave."""
+TEXTURE_PITCHES_NM = (420.0, 130.0, 32.0)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How the microscope shows the tissue; the truth does not depend on it."""
+
+    membrane_contrast: float = 1.0
+    shot_noise: float = 16.0
+    readout_noise: float = 5.0
+
+
+def generate(
+    box: Box,
+    *,
+    seed: int = 0,
+    voxel_size_nm: Sequence[float] = (10.0, 10.0, 10.0),
+    appearance: Appearance | None = None,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    """Make the image and the truth of a box of synthetic tissue.
+
+    Parameters
+    ----------
+    box
+        Where, in voxels; negative coordinates are as good as others. Tissue has no end.
+    seed
+        Which tissue.
+    voxel_size_nm
+        Voxel size, zyx. Another voxel size shows the same tissue at another resolution.
+    appearance
+        Contrast and noise.
+
+    Returns
+    -------
+    image
+        uint8 (z, y, x).
+    truth
+        uint64 (z, y, x): the cell of each voxel, the same number wherever the cell turns up.
+
+    Notes
+    -----
+    Any crop equals the same crop of a larger box, bit for bit. O(voxels): about 1.5 million per second.
+    """
+    look = appearance or Appearance()
+    spacing = tuple(float(size) for size in voxel_size_nm)
+    if len(spacing) != 3 or not all(1.0 <= size <= 200.0 for size in spacing):
+        raise ValueError(f"voxel size is {spacing} nm (zyx); wanted three numbers from 1 to 200")
+    image, truth = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint64)
+    if box.is_empty:
+        return image, truth
+    grid = Grid(box, BRICK)
+    for index in grid.indices():
+        part = grid.box_at(index)
+        place = part.relative_to(box.start).slices
+        image[place], truth[place] = _brick(part, seed, spacing, look)
+    return image, truth
+
+
+def _brick(
+    box: Box, seed: int, spacing: tuple[float, ...], look: Appearance
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    around = box.grow(BLUR)
+
+    def noise(pitch_nm: float, channel: int) -> Volume:
+        return smooth_noise(around.start, around.shape, spacing, pitch_nm, seed, channel)
+
+    wobble = np.zeros((3, *around.shape), np.float32)
+    for octave, (amplitude, pitch) in enumerate(WOBBLES):
+        for axis in range(3):
+            wobble[axis] += np.float32(amplitude) * noise(pitch, 200 + 3 * octave + axis)
+    reach = sum(amplitude for amplitude, _ in WOBBLES)
+    low_nm, high_nm = np.multiply(around.start, spacing) - reach, np.multiply(around.stop, spacing) + reach
+    segments, owners, kinds = neurite_segments(low_nm, high_nm, seed)
+    truth, margin, smear, depth = own_voxels(around.start, spacing, wobble, segments, owners, kinds)
+    textures = (
+        noise(TEXTURE_PITCHES_NM[0], 210),
+        noise(TEXTURE_PITCHES_NM[1], 211),
+        noise(TEXTURE_PITCHES_NM[2], 212),
+    )
+    scene = paint(
+        around.start, spacing, seed, look.membrane_contrast, truth, margin, smear, depth, textures
+    )  # fmt: skip
+    image = expose(box.start, seed, look.shot_noise, look.readout_noise, scene)
+    return image, np.ascontiguousarray(truth[1:-1, 1:-1, 1:-1])
