@@ -111,12 +111,11 @@ class Box:
 
 @dataclass(frozen=True)
 class Block:
-    """One piece of work: what is read and what is written, inside the volume's domain."""
+    """One piece of a block-wise stage's work: the box that it writes, inside the volume's domain."""
 
-    index: Triple
-    read_box: Box
     write_box: Box
     domain: Box
+    voxel_size_nm: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -143,12 +142,6 @@ class Grid:
         start = [o + i * b for o, i, b in zip(self.box.start, index, self.block_shape, strict=True)]
         stop = [a + b for a, b in zip(start, self.block_shape, strict=True)]
         return Box(as_triple(start), as_triple(stop)).intersect(self.box)
-
-    def block(self, index: Sequence[int], halo: Halo | None = None) -> Block:
-        """Return the block at `index`, its read box grown by `halo` and cut by the grid's box."""
-        write_box = self.box_at(index)
-        read_box = write_box.grow(halo or Halo()).intersect(self.box)
-        return Block(as_triple(index), read_box, write_box, self.box)
 
     def covering(self, box: Box) -> Box:
         """Return the box of grid positions whose blocks meet `box`."""

@@ -1,0 +1,44 @@
+"""Affinities between neighbouring voxels, predicted from the image by a network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.geometry import Block, Box, Halo
+from connectome.models import load_network
+from connectome.models.inference import image_box, predict_affinities, working_bytes
+from connectome.stages.stage import Artifact, BlockStage, VolumeArtifact, VoxelSize
+
+
+class Affinities(BlockStage):
+    """Predict affinities (uint8, c z y x) tile by tile."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("affinities", "uint8", n_channels=3),)
+
+    stage: Literal["affinities"] = "affinities"
+    network: str
+    """Name of a shipped network, or path to a manifest."""
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "network": load_network(self.network).fingerprint}
+
+    def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:  # noqa: ARG002
+        load_network(self.network).check_voxel_size(voxel_size_nm)
+
+    def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
+        return load_network(self.network).halo
+
+    def read_box(self, name: str, block: Block) -> Box:  # noqa: ARG002
+        return image_box(load_network(self.network), block.domain, block.write_box)
+
+    def process(self, block: Block, *, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        network = load_network(self.network)
+        read_box = self.read_box("image", block)
+        return {"affinities": predict_affinities(network, image, read_box, block.domain, block.write_box)}
+
+    def peak_bytes(self, block: Block) -> int:  # noqa: ARG002
+        return working_bytes(load_network(self.network))

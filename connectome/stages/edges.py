@@ -1,0 +1,52 @@
+"""Edges between touching fragments, with the integer sums that the linkage needs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.geometry import Block, Halo
+from connectome.kernels.edges import block_graph
+from connectome.stages.stage import Artifact, BlockStage, Columns, TableArtifact, VoxelSize
+
+PAIR = {"a": "uint64", "b": "uint64", "sum": "int64", "count": "int64"}
+
+
+class Edges(BlockStage):
+    """Measure all contacts inside blocks and over their faces."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("fragments", "affinities", "face_links")
+    outputs: ClassVar[tuple[Artifact, ...]] = (
+        TableArtifact("clusters", {"id": "uint64", "size": "int64"}),
+        TableArtifact("edges", PAIR),
+        TableArtifact("seam", {**PAIR, "linked": "bool"}),
+        TableArtifact("alias", {"raw": "uint64", "id": "uint64", "faces": "uint8"}),
+    )
+
+    stage: Literal["edges"] = "edges"
+
+    def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
+        return Halo(low=(1, 1, 1)) if name == "fragments" else Halo()
+
+    def process(
+        self,
+        block: Block,
+        *,
+        fragments: npt.NDArray[np.uint64],
+        affinities: npt.NDArray[np.uint8],
+        face_links: Columns,
+    ) -> dict[str, Any]:
+        read_box = self.read_box("fragments", block)
+        linked = face_links["linked"].astype(np.bool_)
+        graph = block_graph(fragments, affinities, linked, read_box, block.write_box, block.domain)
+        return {
+            "clusters": graph.clusters,
+            "edges": graph.edges,
+            "seam": graph.seam,
+            "alias": graph.alias,
+        }
+
+    def peak_bytes(self, block: Block) -> int:
+        return 20 * block.write_box.n_voxels

@@ -1,0 +1,28 @@
+"""The segmentation: fragments under their final names, with its mip pyramid."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.geometry import Block
+from connectome.kernels.relabel import relabel
+from connectome.stages.stage import Artifact, BlockStage, Columns, VolumeArtifact
+
+
+class Segmentation(BlockStage):
+    """Write the final labels; ids are 1 + the index of the segment's first voxel, 0 is background."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("fragments", "names")
+    outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("segmentation", "uint64", pyramid="mode"),)
+
+    stage: Literal["segmentation"] = "segmentation"
+
+    def process(self, block: Block, *, fragments: npt.NDArray[np.uint64], names: Columns) -> dict[str, Any]:  # noqa: ARG002
+        old, new = names["old"].astype(np.uint64), names["new"].astype(np.uint64)
+        return {"segmentation": relabel(fragments, old, new)}
+
+    def peak_bytes(self, block: Block) -> int:
+        return 3 * block.write_box.n_voxels

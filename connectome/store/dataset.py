@@ -1,0 +1,69 @@
+"""A dataset: one folder with the volumes, tables and ledger of one run.
+
+``dataset.json`` says what was asked for: the workflow, the volume's box and voxel size, and a
+fingerprint per stage. It is what makes a folder a dataset.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connectome.errors import InputError
+from connectome.store.ledger import Ledger
+from connectome.store.locations import Location, read_key, write_key
+from connectome.store.table import Table, delete_folder
+from connectome.store.volume import Volume
+
+RECORD = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The dataset at `url` (an absolute path or a URL)."""
+
+    url: str
+
+    @classmethod
+    def at(cls, url: str) -> Dataset:
+        """Return the dataset at `url`, which need not exist yet."""
+        location = Location.parse(url)
+        if location.name is not None:
+            raise InputError(f"dataset.url is {url!r}, but a dataset is a folder: leave out #{location.name}")
+        return cls(location.container)
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return what ``dataset.json`` says, or None where there is no dataset yet."""
+        content = read_key(self.url, RECORD)
+        if content is None:
+            return None
+        try:
+            record: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise InputError(f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url") from error
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Replace ``dataset.json``."""
+        write_key(self.url, RECORD, json.dumps(record, indent=1).encode())
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.url)
+
+    def volume_url(self, name: str) -> str:
+        return f"{self.url}/volumes/{name}"
+
+    def volume(self, name: str) -> Volume:
+        return Volume.open(self.volume_url(name))
+
+    def table(self, name: str, columns: Mapping[str, str]) -> Table:
+        return Table(f"{self.url}/tables/{name}", columns)
+
+    def delete_volume(self, name: str) -> None:
+        delete_folder(self.volume_url(name))
+
+    def delete_table(self, name: str) -> None:
+        delete_folder(f"{self.url}/tables/{name}")
