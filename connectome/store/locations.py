@@ -17,13 +17,15 @@ from urllib.parse import urlsplit
 
 import tensorstore as ts
 
+from connectome.errors import InputError
+
 Spec = dict[str, Any]
 
 READ_ONLY = ("http", "https")
 SCHEMES = ("file", "memory", "gs", "s3", *READ_ONLY)
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A volume, array or location cannot be used as asked; the message is one clear sentence."""
 
 
@@ -105,9 +107,7 @@ def kvstore_spec(url: str, path: str = "") -> Spec:
 
 
 def _folder(root: str, path: str) -> str:
-    joined = "/".join(
-        part.strip("/") if i else part.rstrip("/") for i, part in enumerate((root, path)) if part
-    )
+    joined = "/".join(part for part in (root.rstrip("/"), path.strip("/")) if part)
     return f"{joined}/" if joined else ""
 
 

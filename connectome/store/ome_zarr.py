@@ -9,58 +9,55 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from connectome.geometry import Triple, as_triple
-from connectome.store.layout import Layout, Request
-from connectome.store.locations import Spec, StoreError, kvstore_spec, write_key
-from connectome.store.pyramid import level_shape, shard_shape
+from connectome.geometry import as_triple
+from connectome.store.layout import (
+    Blueprint,
+    Layout,
+    Request,
+    array_spec,
+    level_starts,
+    nanometres_of,
+    voxel_size,
+    whole_voxels,
+)
+from connectome.store.locations import StoreError
+from connectome.store.zarr_array import v2_metadata, v3_metadata
 
-NANOMETRES = {
-    "angstrom": 0.1,
-    "nanometer": 1.0,
-    "micrometer": 1e3,
-    "millimeter": 1e6,
-    "centimeter": 1e7,
-    "meter": 1e9,
-}
-
-
-def array_spec(url: str, path: str, driver: str) -> Spec:
-    """Return the TensorStore spec of the array at ``url/path``."""
-    return {"driver": driver, "kvstore": kvstore_spec(url, path)}
+Placement = tuple[list[float], list[float]]
 
 
 def read_group(url: str, attributes: dict[str, Any], driver: str) -> Layout:
     """Understand the group's `attributes` (those with ``multiscales``)."""
     try:
         multiscale = attributes["multiscales"][0]
-        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", [])]
-        axes = axes or [{"name": name} for name in "tczyx"]
-        names = "".join(str(axis["name"]) for axis in axes)
+        axes = [
+            axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")
+        ]
+        names = "".join(str(axis["name"])[0] for axis in axes).lower()
         datasets = multiscale["datasets"]
-        paths = [str(dataset["path"]) for dataset in datasets]
         common = multiscale.get("coordinateTransformations", [])
+        is_placed = bool(common or datasets[0].get("coordinateTransformations"))
         placed = [_place(dataset, common, len(names)) for dataset in datasets]
+        where = [names.index(axis) for axis in "zyx"]
+        units = [nanometres_of(axes[position].get("unit")) for position in where]
+        scales = [[scale[i] * unit for i, unit in zip(where, units, strict=True)] for scale, _ in placed]
+        size = voxel_size(scales[0])
+        corner = [placed[0][1][i] * unit for i, unit in zip(where, units, strict=True)]
+        paths = [str(dataset["path"]) for dataset in datasets]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise StoreError(f"{url} has multiscales metadata that cannot be understood: {error!r}") from error
-    units = [NANOMETRES.get(str(axes[names.index(axis)].get("unit", "nanometer")), 1.0) for axis in "zyx"]
-    scales = [[scale[names.index(axis)] for axis in "zyx"] for scale, _ in placed]
-    translation = [placed[0][1][names.index(axis)] for axis in "zyx"]
-    factors = [as_triple([round(a / b) for a, b in zip(scale, scales[0], strict=True)]) for scale in scales]
-    is_placed = bool(datasets[0].get("coordinateTransformations") or common)
-    size = [s * unit for s, unit in zip(scales[0], units, strict=True)]
+    factors = [as_triple([round(a / b) for a, b in zip(scale, size, strict=True)]) for scale in scales]
     return Layout(
         specs=[array_spec(url, path, driver) for path in paths],
         axes=names,
         factors=factors,
-        voxel_size_nm=(size[0], size[1], size[2]) if is_placed else None,
-        offset=as_triple([round(t / s) for t, s in zip(translation, scales[0], strict=True)]),
+        starts=level_starts(whole_voxels(corner, size), factors),
+        voxel_size_nm=size if is_placed else None,
         has_channels="c" in names,
     )
 
 
-def _place(
-    dataset: dict[str, Any], common: Sequence[dict[str, Any]], n: int
-) -> tuple[list[float], list[float]]:
+def _place(dataset: dict[str, Any], common: Sequence[dict[str, Any]], n: int) -> Placement:
     scale, translation = [1.0] * n, [0.0] * n
     for step in [*dataset.get("coordinateTransformations", []), *common]:
         if step["type"] == "scale":
@@ -74,56 +71,40 @@ def _place(
 
 def multiscales(request: Request, name: str) -> dict[str, Any]:
     """Return the multiscales entry: axes, and scale and translation of each level in nanometres."""
-    channels = [] if request.n_channels is None else [1.0]
-    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}] if channels else []
+    n = 0 if request.n_channels is None else 1
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}][:n]
     axes += [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
     datasets = []
     for level, factor in enumerate(request.factors):
-        scale = [nm * f for nm, f in zip(request.voxel_size_nm, factor, strict=True)]
         translation = [
             nm * (start + (f - 1) / 2)
             for nm, start, f in zip(request.voxel_size_nm, request.box.start, factor, strict=True)
         ]
         steps = [
-            {"type": "scale", "scale": channels + scale},
-            {"type": "translation", "translation": [0.0] * len(channels) + translation},
+            {"type": "scale", "scale": [1.0] * n + list(request.level_size_nm(factor))},
+            {"type": "translation", "translation": [0.0] * n + translation},
         ]
         datasets.append({"path": str(level), "coordinateTransformations": steps})
     return {"name": name, "axes": axes, "datasets": datasets}
 
 
-def create_v05(url: str, request: Request) -> list[Spec]:
-    """Write the 0.5 group and return the specs of its arrays, to be created."""
+def create_v05(url: str, request: Request) -> Blueprint:
+    """Describe a 0.5 group."""
     ome = {"version": "0.5", "multiscales": [multiscales(request, url.rpartition("/")[2])]}
     group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
-    write_key(url, "zarr.json", json.dumps(group, indent=1).encode())
-    return [
-        array_spec(url, str(level), "zarr3") | {"metadata": zarr3_metadata(request, factor)}
+    arrays = [
+        array_spec(url, str(level), "zarr3") | {"metadata": v3_metadata(request, factor)}
         for level, factor in enumerate(request.factors)
     ]
+    return Blueprint(arrays, {"zarr.json": json.dumps(group, indent=1)})
 
 
-def zarr3_metadata(request: Request, factor: Triple) -> dict[str, Any]:
-    """Return the metadata of a sharded zarr v3 array: zstd and a checksum on every chunk."""
-    channels = [] if request.n_channels is None else [request.n_channels]
-    shard, chunk = shard_shape(request.box.shape, request.write_shape, factor)
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
-    if request.dtype.itemsize == 1:
-        little = {"name": "bytes"}
-    crc = {"name": "crc32c"}
-    zstd = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
-    sharding = {
-        "chunk_shape": [*channels, *chunk],
-        "codecs": [little, zstd, crc],
-        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, crc],
-        "index_location": "end",
-    }
-    return {
-        "shape": [*channels, *level_shape(request.box.shape, factor)],
-        "data_type": request.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [*channels, *shard]}},
-        "chunk_key_encoding": {"name": "default"},
-        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
-        "dimension_names": [*("c" for _ in channels), "z", "y", "x"],
-        "fill_value": False if request.dtype.kind == "b" else 0,
-    }
+def create_v04(url: str, request: Request) -> Blueprint:
+    """Describe a 0.4 group."""
+    entry = multiscales(request, url.rpartition("/")[2]) | {"version": "0.4"}
+    arrays = [
+        array_spec(url, str(level), "zarr") | {"metadata": v2_metadata(request, factor)}
+        for level, factor in enumerate(request.factors)
+    ]
+    attributes = json.dumps({"multiscales": [entry]}, indent=1)
+    return Blueprint(arrays, {".zgroup": '{"zarr_format": 2}', ".zattrs": attributes})

@@ -16,8 +16,9 @@ import tensorstore as ts
 
 from connectome.geometry import Box, Triple, as_triple
 from connectome.store.formats import CREATE, find_layout
-from connectome.store.layout import Layout, Request, VoxelSize
+from connectome.store.layout import Kind, Layout, Request, VoxelSize, is_label_type, voxel_size
 from connectome.store.locations import (
+    READ_ONLY,
     Location,
     StoreError,
     context,
@@ -25,9 +26,12 @@ from connectome.store.locations import (
     first_line,
     open_keys,
     read_key,
+    scheme_of,
     write_error,
+    write_key,
 )
-from connectome.store.pyramid import check_factors, level_box, pyramid_factors
+from connectome.store.names import no_such_array
+from connectome.store.pyramid import check_factors, pyramid_factors
 
 INCOMPLETE = ".incomplete"
 
@@ -46,10 +50,10 @@ class Volume:
         location = Location.parse(url)
         layout = find_layout(location.url)
         if layout is None:
-            raise StoreError(f"there is no volume at {location}; wanted is OME-Zarr, zarr, N5 or precomputed")
+            raise StoreError(no_such_array(location))
         if read_key(location.url, INCOMPLETE) is not None:
             raise StoreError(f"{location} was never finished: what wrote it was interrupted; write it again")
-        size = layout.voxel_size_nm if voxel_size_nm is None else _voxel_size(voxel_size_nm)
+        size = layout.voxel_size_nm if voxel_size_nm is None else voxel_size(voxel_size_nm)
         volume = cls(location.url, layout, size)
         _ = volume.box  # opens the first level: what cannot be read is said here
         return volume
@@ -67,29 +71,42 @@ class Volume:
         n_levels: int = 1,
         factors: Sequence[Triple] | None = None,
         format: str = "ome-zarr-0.5",  # noqa: A002
+        kind: Kind | None = None,
+        encoding: str | None = None,
         delete_existing: bool = False,
     ) -> Volume:
         """Create an empty volume (all zeros) that is written by blocks of `write_shape`.
 
         `factors` are the cumulative pooling factors of the levels, from (1, 1, 1); or `n_levels` takes
-        the first ones of `pyramid_factors`.
+        the first ones of `pyramid_factors`. Precomputed alone knows a `kind` (by default integers wider
+        than 16 bits are a segmentation) and an `encoding`: raw, jpeg or compressed_segmentation.
         """
         if format not in CREATE:
             raise StoreError(f"unknown volume format {format!r}; wanted is one of {', '.join(CREATE)}")
         if box.is_empty:
             raise StoreError(f"a volume needs at least one voxel, got the box {box}")
-        size, block = _voxel_size(voxel_size_nm), as_triple(write_shape)
+        size, block = voxel_size(voxel_size_nm), as_triple(write_shape)
         if factors is None:
             factors = pyramid_factors(box.shape, block, size, minimum=1)[:n_levels]
             if len(factors) < n_levels:
                 raise StoreError(f"blocks of {block} allow {len(factors)} levels at most, got {n_levels}")
         check_factors(box.shape, block, factors)
         place = Location.parse(url).url
+        if scheme_of(place) in READ_ONLY:
+            raise StoreError(f"cannot write {place}: http is read only; write to a path, gs:// or s3://")
         _make_room(place, delete_existing)
-        request = Request(box, np.dtype(dtype), size, n_channels, block, tuple(factors))
+        voxel_type = np.dtype(dtype)
+        is_labels = is_label_type(voxel_type) and n_channels is None
+        kind = kind or ("segmentation" if is_labels else "image")
+        request = Request(box, voxel_type, size, n_channels, block, tuple(factors), kind, encoding)
         try:
-            for spec in CREATE[format](place, request):
+            blueprint = CREATE[format](place, request)
+            for spec in blueprint.arrays:
                 ts.open(spec, create=True, context=context()).result()
+            for key, text in blueprint.keys.items():
+                write_key(place, key, text.encode())
+        except StoreError:
+            raise
         except ValueError as error:
             raise write_error(place, error) from error
         return cls.open(place)
@@ -138,7 +155,7 @@ class Volume:
 
     def level_box(self, level: int) -> Box:
         """Return the box of `level` in its own voxels, counted from the start of the box at level 0."""
-        return Box.of_shape(self._level(level).shape[-3:]).shift(self._level_start(level))
+        return Box.of_shape(self._level(level).shape[-3:]).shift(self.layout.starts[level])
 
     def read(self, box: Box, level: int = 0) -> npt.NDArray[Any]:
         """Return the voxels of `box`, which must lie inside the level's box."""
@@ -155,7 +172,7 @@ class Volume:
     def write(self, box: Box, array: npt.NDArray[Any], level: int = 0) -> None:
         """Write `array` to `box`, which must cover whole shards or end at the volume's border."""
         self._check_write(box, array, level)
-        inside = box.relative_to(self._level_start(level))
+        inside = box.relative_to(self.layout.starts[level])
         # One transaction: each shard is encoded once and written once, whatever its chunks.
         transaction = ts.Transaction(atomic=False)
         try:
@@ -183,9 +200,6 @@ class Volume:
                     f"writing {box} would cut a chunk of {self.url} in two: level {level} is written in "
                     f"whole chunks of {unit} counted from {whole.start}, or up to its border"
                 )
-
-    def _level_start(self, level: int) -> Triple:
-        return level_box(Box(self.layout.offset, self.layout.offset), self.level_factor(level)).start
 
     def _check_level(self, level: int) -> None:
         if not 0 <= level < self.n_levels:
@@ -231,13 +245,10 @@ def _make_room(url: str, delete_existing: bool) -> None:
         raise StoreError(f"{url} holds something that is no volume ({others[0].decode()}): it is not deleted")
 
 
-def _voxel_size(values: Sequence[float]) -> VoxelSize:
-    size = [float(value) for value in values]
-    if len(size) != 3 or not all(0 < value < float("inf") for value in size):
-        raise StoreError(
-            f"a voxel size is three positive lengths in nanometres (z, y, x), got {tuple(values)}"
-        )
-    return size[0], size[1], size[2]
+def is_volume(url: str) -> bool:
+    """Say whether a finished volume lies at `url`."""
+    place = Location.parse(url).url
+    return find_layout(place) is not None and read_key(place, INCOMPLETE) is None
 
 
 def _reopen(url: str, voxel_size_nm: VoxelSize | None) -> Volume:
