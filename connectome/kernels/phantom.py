@@ -89,7 +89,7 @@ def _own_voxel(
 ) -> tuple[np.uint64, float, float, float]:
     """Return owner, distance to the interface, smear of the interface, and depth of mitochondria."""
     f1 = f2 = FAR_NM
-    o1 = o2 = np.uint64(0)
+    o1 = np.uint64(0)
     z1 = y1 = x1 = z2 = y2 = x2 = 0.0
     for q in range(n_candidates):
         n = candidates[q]
@@ -108,10 +108,10 @@ def _own_voxel(
             if f < f1:
                 f1, z1, y1, x1 = f, z, y, x
         elif f < f1:
-            f2, o2, z2, y2, x2 = f1, o1, z1, y1, x1
+            f2, z2, y2, x2 = f1, z1, y1, x1
             f1, o1, z1, y1, x1 = f, owners[n], z, y, x
         else:
-            f2, o2, z2, y2, x2 = f, owners[n], z, y, x
+            f2, z2, y2, x2 = f, z, y, x
     dz, dy, dx = z1 - z2, y1 - y2, x1 - x2
     steep = math.sqrt(dz * dz + dy * dy + dx * dx)
     margin = min(1000.0, (f2 - f1) / max(steep, 0.4))
@@ -216,7 +216,8 @@ def _own(
             reach = _ball(start, spacing, wobble, low, high, center)
             n_fine = _cull(center, reach, segments, owners, kinds, slopes, coarse, n_coarse, fine)
             _own_tile(
-                start, spacing, wobble, low, high, segments, owners, kinds, fine, n_fine, truth, margin, smear, depth
+                start, spacing, wobble, low, high, segments, owners, kinds, fine, n_fine,
+                truth, margin, smear, depth,
             )  # fmt: skip
 
 

@@ -45,33 +45,38 @@ def _paint(
     coarse: Volume,
     medium: Volume,
     fine: Volume,
+    clumps: Volume,
     out: Volume,
 ) -> None:
     for z in range(truth.shape[0]):
         for y in range(truth.shape[1]):
+            pz, py = (start[0] + z + 0.5) * spacing[0], (start[1] + y + 0.5) * spacing[1]
             for x in range(truth.shape[2]):
                 bits = mix(truth[z, y, x])
                 shade, crowd = uniform(bits), uniform(mix(bits))
                 rough, patch, grain = medium[z, y, x], coarse[z, y, x], fine[z, y, x]
-                value = 120.0 + 62.0 * shade + 10.0 * patch + 9.0 * rough + 9.0 * grain
-                pz, py = (start[0] + z + 0.5) * spacing[0], (start[1] + y + 0.5) * spacing[1]
-                px = (start[2] + x + 0.5) * spacing[2]
+                value = (
+                    (118.0 if shade < 0.2 else 138.0)
+                    + 48.0 * shade
+                    + 12.0 * patch
+                    + 7.0 * rough
+                    + 9.0 * grain
+                )
+                clump = (0.4 + 0.6 * crowd) * min(0.5, max(0.0, clumps[z, y, x] + 0.25 * rough - 0.15))
+                value += (78.0 - value) * 1.4 * clump
                 many = min(1.0, max(0.0, 2.0 * (patch + 1.6 * crowd - 0.8)))
                 if many > 0.0:
-                    value -= (
-                        48.0 * many * min(1.0, max(0.0, (_spot(pz, py, px, 62.0, seed, 30) + 6.0) / 12.0))
-                    )
-                d = depth[z, y, x]
-                if d < 8.0:
-                    inside = min(1.0, (8.0 - d) / 12.0)
-                    body = 84.0 + 14.0 * grain + 10.0 * rough if d < -14.0 else 72.0
+                    spot = _spot(pz, py, (start[2] + x + 0.5) * spacing[2], 62.0, seed, 30)
+                    value += (78.0 - value) * 0.6 * many * min(1.0, max(0.0, (spot + 6.0) / 12.0))
+                inside = min(1.0, max(0.0, (8.0 - depth[z, y, x]) / 12.0))
+                if inside > 0.0:
+                    body = 80.0 + 12.0 * grain + 16.0 * clumps[z, y, x] if depth[z, y, x] < -16.0 else 70.0
                     value += (body - value) * inside
-                width = math.sqrt(18.0 * 18.0 + 0.2 * smear[z, y, x] * smear[z, y, x])
+                width = math.sqrt(20.0 * 20.0 + 0.2 * smear[z, y, x] * smear[z, y, x])
                 ratio = margin[z, y, x] / width
                 ratio *= ratio
-                dark = 1.0 / (1.0 + ratio * ratio) * (18.0 / width)
-                dark *= contrast * (1.0 - 0.55 * max(0.0, rough))
-                value += (84.0 + 8.0 * grain - value) * dark
+                dark = contrast * (20.0 / width) * (1.0 - 0.6 * max(0.0, rough)) / (1.0 + ratio * ratio)
+                value += (86.0 + 6.0 * grain - value) * dark
                 out[z, y, x] = value
 
 
@@ -122,7 +127,7 @@ def paint(
     margin: Volume,
     smear: Volume,
     depth: Volume,
-    textures: tuple[Volume, Volume, Volume],
+    textures: tuple[Volume, Volume, Volume, Volume],
 ) -> Volume:
     """Paint tissue in grey values before blur and noise.
 
@@ -137,7 +142,7 @@ def paint(
     truth, margin, smear, depth
         From `own_voxels`.
     textures
-        Coarse, medium and fine noise in [-1, 1], float32, of the same shape.
+        Coarse, medium and fine noise and that of clumps, in [-1, 1], float32, of the same shape.
 
     Returns
     -------

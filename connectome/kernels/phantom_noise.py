@@ -68,8 +68,8 @@ def _smooth_noise(
 ) -> None:
     low, size = np.empty(3, np.int64), np.empty(3, np.int64)
     for k in range(3):
-        low[k] = int(math.floor((start[k] + 0.5) * spacing[k] / pitch))
-        size[k] = int(math.floor((start[k] + out.shape[k] - 0.5) * spacing[k] / pitch)) + 2 - low[k]
+        low[k] = math.floor((start[k] + 0.5) * spacing[k] / pitch)
+        size[k] = math.floor((start[k] + out.shape[k] - 0.5) * spacing[k] / pitch) + 2 - low[k]
     nodes = np.empty((size[0], size[1], size[2]))
     for a in range(size[0]):
         for b in range(size[1]):
@@ -78,12 +78,12 @@ def _smooth_noise(
     row = np.empty(size[2])
     for z in range(out.shape[0]):
         place = (start[0] + z + 0.5) * spacing[0] / pitch
-        a = int(math.floor(place))
+        a = math.floor(place)
         wz = fade(place - a)
         a -= low[0]
         for y in range(out.shape[1]):
             place = (start[1] + y + 0.5) * spacing[1] / pitch
-            b = int(math.floor(place))
+            b = math.floor(place)
             wy = fade(place - b)
             b -= low[1]
             for c in range(size[2]):
@@ -92,7 +92,7 @@ def _smooth_noise(
                 row[c] = near + (far - near) * wz
             for x in range(out.shape[2]):
                 place = (start[2] + x + 0.5) * spacing[2] / pitch
-                c = int(math.floor(place))
+                c = math.floor(place)
                 wx = fade(place - c)
                 c -= low[2]
                 out[z, y, x] = row[c] + (row[c + 1] - row[c]) * wx

@@ -29,7 +29,6 @@ REACH_NM = 1000.0
 PERIOD_NM = 1300.0
 NODES = 8  # skeleton nodes per period of a rod; crossings with other rods fall on nodes
 BEND_NM = (1200.0, 5000.0, 230.0, 1600.0)  # amplitude and pitch of two octaves
-MAX_LANES = 17
 DENDRITE, TRUNK, BUNDLE = 0, 1, 2
 TURN = 256
 COSINE = np.round(np.cos(np.arange(TURN) * (2 * np.pi / TURN)), 6)
@@ -64,7 +63,7 @@ def _n_lanes(rod: np.uint64) -> int:
     kind = _rod_kind(rod)
     if kind == DENDRITE:
         return 1
-    return 6 + int(chance * 3.0) if kind == TRUNK else 8 + int(chance * 9.0)
+    return 6 + int(chance * 3.0) if kind == TRUNK else 8 + int(chance * 12.0)
 
 
 @jit
@@ -195,13 +194,13 @@ def _dendrite_beside(
 @jit
 def _mitochondrion(rod: np.uint64, lane: int, node: int) -> bool:
     """Tell whether a mitochondrion lies along the segment that starts at `node`."""
-    stretch = node // (2 * NODES)
+    stretch = node // NODES
     chance = uniform(hash4(rod, 9, lane, stretch, 0))
     kind = _rod_kind(rod)
-    wanted = 0.85 if kind == DENDRITE else (0.6 if lane == 0 and kind == TRUNK else 0.3)
-    start = 2 * NODES * stretch + int(uniform(hash4(rod, 10, lane, stretch, 0)) * NODES)
+    wanted = 0.8 if kind == DENDRITE or (lane == 0 and kind == TRUNK) else 0.22
+    start = int(uniform(hash4(rod, 10, lane, stretch, 0)) * 3.0)
     length = 2 + int(uniform(hash4(rod, 12, lane, stretch, 0)) * 5.0)
-    return chance < wanted and start <= node < start + length
+    return chance < wanted and start <= node - NODES * stretch < start + length
 
 
 @jit
@@ -285,11 +284,11 @@ def _lane_segments(
             n = _write(segments, owners, kinds, n, ends, owner, NEURITE)
             if _mitochondrion(rod, lane, node):
                 inner[:] = ends
-                thin = 0.5 * min(ends[0, 3], ends[1, 3])
+                thin = 0.8 * min(ends[0, 3], ends[1, 3])
                 for k in range(3):
-                    bits = hash4(rod, 13, lane, node // (2 * NODES), k)
-                    inner[:, k] += (2.0 * uniform(bits) - 1.0) * 0.7 * thin
-                inner[:, 3] = min(max(thin, 45.0), 150.0)
+                    bits = hash4(rod, 13, lane, node // NODES, k)
+                    inner[:, k] += (2.0 * uniform(bits) - 1.0) * 0.5 * thin
+                inner[:, 3] = min(max(thin, 55.0), 190.0)
                 n = _write(segments, owners, kinds, n, inner, owner, MITOCHONDRION)
     return n
 
@@ -314,8 +313,8 @@ def _all_segments(
                 rod = hash4(seed, 100 + axis, i, j, 0)
                 for lane in range(_n_lanes(rod)):
                     n = _lane_segments(
-                        low, high, seed, rotation, axis, i, j, rod, lane, least[axis] * NODES, most[axis] * NODES,
-                        segments, owners, kinds, n,
+                        low, high, seed, rotation, axis, i, j, rod, lane,
+                        least[axis] * NODES, most[axis] * NODES, segments, owners, kinds, n,
                     )  # fmt: skip
     return n
 

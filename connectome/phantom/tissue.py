@@ -17,9 +17,10 @@ from connectome.kernels.phantom_skeleton import neurite_segments
 BRICK = (128, 128, 128)
 """Larger boxes are made brick by brick, which bounds memory (about 150 MB) and changes no voxel."""
 BLUR = Halo.symmetric((1, 1, 1))
-WOBBLES = ((10.0, 70.0), (24.0, 190.0), (60.0, 470.0))
+WOBBLES = ((9.0, 60.0), (26.0, 160.0), (70.0, 420.0))
 """Unevenness of the walls: amplitude and pitch in nm of each octave."""
-TEXTURE_PITCHES_NM = (420.0, 130.0, 32.0)
+TEXTURE_PITCHES_NM = (420.0, 130.0, 32.0, 64.0, 45.0)
+"""Of patches, of roughness, of grain and, two octaves, of clumps (endoplasmic reticulum and the like)."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,10 @@ def _brick(
     low_nm, high_nm = np.multiply(around.start, spacing) - reach, np.multiply(around.stop, spacing) + reach
     segments, owners, kinds = neurite_segments(low_nm, high_nm, seed)
     truth, margin, smear, depth = own_voxels(around.start, spacing, wobble, segments, owners, kinds)
-    textures = (
-        noise(TEXTURE_PITCHES_NM[0], 210),
-        noise(TEXTURE_PITCHES_NM[1], 211),
-        noise(TEXTURE_PITCHES_NM[2], 212),
+    coarse, medium, fine, clumps, more_clumps = (
+        noise(pitch, 210 + k) for k, pitch in enumerate(TEXTURE_PITCHES_NM)
     )
-    scene = paint(
-        around.start, spacing, seed, look.membrane_contrast, truth, margin, smear, depth, textures
-    )  # fmt: skip
+    textures = coarse, medium, fine, np.float32(0.6) * (clumps + more_clumps)
+    scene = paint(around.start, spacing, seed, look.membrane_contrast, truth, margin, smear, depth, textures)
     image = expose(box.start, seed, look.shot_noise, look.readout_noise, scene)
     return image, np.ascontiguousarray(truth[1:-1, 1:-1, 1:-1])
