@@ -160,7 +160,7 @@ def acting_edges(
 
 
 @jit
-def _sweep(ends, sums, counts, sizes, blocked, queued, queue, alive, threshold, small_threshold, small_size):  # type: ignore[no-untyped-def]
+def _sweep(ends, sums, counts, sizes, blocked, queued, queue, alive, threshold, small_threshold, small_size):
     """Run the sweep; `queued` holds the score under which an edge waits, in the queue or in the heap."""
     n = sizes.size
     owner, labels, first_ends = np.arange(n), np.arange(n), ends.copy()
@@ -222,13 +222,13 @@ def _sweep(ends, sums, counts, sizes, blocked, queued, queue, alive, threshold, 
 
 
 @jit
-def _score(total, count):  # type: ignore[no-untyped-def]
+def _score(total, count):
     mean, rest = total // count, total % count
     return (np.uint64(mean) << np.uint64(32)) | np.uint64((rest << 32) // count)
 
 
 @jit
-def _is_later(score, ends, other_score, other_ends):  # type: ignore[no-untyped-def]
+def _is_later(score, ends, other_score, other_ends):
     if score != other_score:
         return score > other_score
     if ends[0] != other_ends[0]:
@@ -237,7 +237,7 @@ def _is_later(score, ends, other_score, other_ends):  # type: ignore[no-untyped-
 
 
 @jit
-def _incidence(ends, n):  # type: ignore[no-untyped-def]
+def _incidence(ends, n):
     """Linked lists of half edges (2 x edge + side) per cluster: follow, head, tail, degree."""
     m = ends.shape[0]
     follow = np.full(2 * m, -1, np.int32)
@@ -253,7 +253,7 @@ def _incidence(ends, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _table(ends, alive):  # type: ignore[no-untyped-def]
+def _table(ends, alive):
     """Open addressing from a pair of clusters to its edge; at most 3/8 full."""
     n = 0
     for edge in range(alive.size):
@@ -272,14 +272,14 @@ def _table(ends, alive):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _place(u, v, size):  # type: ignore[no-untyped-def]
+def _place(u, v, size):
     pair = (np.uint64(min(u, v)) << np.uint64(32)) | np.uint64(max(u, v))
     pair = (pair ^ (pair >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(pair >> np.uint64(32)) & (size - 1)
 
 
 @jit
-def _join(keep, gone, ends, sums, counts, queued, alive, lists, slots):  # type: ignore[no-untyped-def]
+def _join(keep, gone, ends, sums, counts, queued, alive, lists, slots):
     """Hand the edges of `gone` to `keep`; where both touch one cluster, pool. Returns slots taken.
 
     Of two pooled edges the one that waits under the higher score survives, so that every queue entry
@@ -337,7 +337,7 @@ def _join(keep, gone, ends, sums, counts, queued, alive, lists, slots):  # type:
 
 
 @jit
-def _with_room(heap, n):  # type: ignore[no-untyped-def]
+def _with_room(heap, n):
     if n < heap[0].size:
         return heap
     scores, ends, edges = (
@@ -350,7 +350,7 @@ def _with_room(heap, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _push(heap, n, score, low, high, edge):  # type: ignore[no-untyped-def]
+def _push(heap, n, score, low, high, edge):
     scores, ends, edges = heap
     entry = np.empty(2, np.int32)
     entry[0], entry[1] = low, high
@@ -365,7 +365,7 @@ def _push(heap, n, score, low, high, edge):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _pop(heap, n):  # type: ignore[no-untyped-def]
+def _pop(heap, n):
     """Remove the top; return the number of entries left."""
     scores, ends, edges = heap
     n -= 1

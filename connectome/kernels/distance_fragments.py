@@ -136,7 +136,7 @@ def _lines(array: npt.NDArray[np.int32], axis: int) -> npt.NDArray[np.int32]:
 
 
 @jit
-def _boundary(affinities, boundary_sum, far, lowest, first_axis):  # type: ignore[no-untyped-def]
+def _boundary(affinities, boundary_sum, far, lowest, first_axis):
     """0 at boundary voxels and the squared cap elsewhere; edges that leave the domain do not count."""
     _, nz, ny, nx = affinities.shape
     squared = np.empty((nz, ny, nx), np.int32)
@@ -158,7 +158,7 @@ def _boundary(affinities, boundary_sum, far, lowest, first_axis):  # type: ignor
 
 
 @jit
-def _spread(source, target, size, reach):  # type: ignore[no-untyped-def]
+def _spread(source, target, size, reach):
     """Lower envelope of the parabolas (size * offset)^2 + source within `reach`, along the middle axis."""
     n_outer, n, n_inner = source.shape
     for outer in range(n_outer):
@@ -178,7 +178,7 @@ def _spread(source, target, size, reach):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _fixed_point_root(values):  # type: ignore[no-untyped-def]
+def _fixed_point_root(values):
     """Replace v by floor(sqrt(256 v)): distances in sixteenths."""
     for i in range(values.size):
         wanted = np.int64(values[i]) * 256
@@ -191,7 +191,7 @@ def _fixed_point_root(values):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _binomial(source, target):  # type: ignore[no-untyped-def]
+def _binomial(source, target):
     """[1 2 1] sums along the middle axis; the ends repeat."""
     n_outer, n, n_inner = source.shape
     for outer in range(n_outer):
@@ -207,7 +207,7 @@ def _binomial(source, target):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _distance_links(  # type: ignore[no-untyped-def]
+def _distance_links(
     heights,
     read_start,
     core_start,
@@ -254,7 +254,7 @@ def _distance_links(  # type: ignore[no-untyped-def]
 @jit
 def _highest_neighbours(
     heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask
-):  # type: ignore[no-untyped-def]
+):
     """Direction of each voxel's highest neighbour: 0-2 lower z, y, x; 3-5 upper; 6 if it and all around are 0."""
     best = np.empty(core_shape, np.uint8)
     extent = heights.shape

@@ -170,7 +170,7 @@ def _alias(labels: Labels, write_box: Box, domain: Box) -> Columns:
 
 
 @jit
-def _pieces(labels, start, domain_start, domain_shape):  # type: ignore[no-untyped-def]
+def _pieces(labels, start, domain_start, domain_shape):
     """Ids, sizes and dense numbers (1, 2, ... in C order of first voxels) of the pieces."""
     nz, ny, nx = labels.shape
     flat = labels.ravel()
@@ -202,7 +202,7 @@ def _pieces(labels, start, domain_start, domain_shape):  # type: ignore[no-untyp
 
 
 @jit
-def _contacts(dense, affinities, start, domain_start, domain_shape, mask):  # type: ignore[no-untyped-def]
+def _contacts(dense, affinities, start, domain_start, domain_shape, mask):
     """Pairs (a, b, sum, count) of touching pieces inside the block, by open addressing."""
     nz, ny, nx = dense.shape
     slots = np.full(1 << 12, -1, np.int32)
@@ -245,7 +245,7 @@ def _contacts(dense, affinities, start, domain_start, domain_shape, mask):  # ty
 
 
 @jit
-def _find(slots, pairs, pair):  # type: ignore[no-untyped-def]
+def _find(slots, pairs, pair):
     """Return (edge, slot) of a pair, edge -1 where it is new."""
     wrap = slots.size - 1
     x = np.uint64(pair) * np.uint64(0x9E3779B97F4A7C15)
@@ -258,7 +258,7 @@ def _find(slots, pairs, pair):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _grown(pairs, sums, counts, capacity):  # type: ignore[no-untyped-def]
+def _grown(pairs, sums, counts, capacity):
     """Double the tables; at most half of the slots are taken."""
     slots = np.full(2 * capacity, -1, np.int32)
     wider = np.empty(capacity, np.int64)

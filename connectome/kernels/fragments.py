@@ -97,7 +97,7 @@ def _low_neighbours(write_box: Box, read_box: Box) -> Triple:
 
 
 @jit
-def _affinity_links(  # type: ignore[no-untyped-def]
+def _affinity_links(
     affinities, read_start, core_start, core_shape, start, shape, domain_start, domain_shape, low, high, mask
 ):
     best = _best_directions(
@@ -130,7 +130,7 @@ def _affinity_links(  # type: ignore[no-untyped-def]
 
 
 @jit
-def _mark_upper_high(affinities, links, rz, ry, rx, high):  # type: ignore[no-untyped-def]
+def _mark_upper_high(affinities, links, rz, ry, rx, high):
     """Make a voxel foreground if the edge to its upper neighbour reaches `high` although it is not above `low`."""
     nz, ny, nx = links.shape
     for z in range(nz):
@@ -148,7 +148,7 @@ def _mark_upper_high(affinities, links, rz, ry, rx, high):  # type: ignore[no-un
 
 
 @jit
-def _best_directions(affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask):  # type: ignore[no-untyped-def]
+def _best_directions(affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask):
     """Direction of each voxel's best edge: 0-2 to the lower z, y, x neighbour, 3-5 to the upper, 6 for none."""
     best = np.empty(core_shape, np.uint8)
     nz, ny, nx = affinities.shape[1:]
@@ -179,7 +179,7 @@ def _best_directions(affinities, read_start, core_start, core_shape, domain_star
 
 
 @jit
-def _break_tie(values, top, index, step, mask):  # type: ignore[no-untyped-def]
+def _break_tie(values, top, index, step, mask):
     """Among the edges of value `top`, return the one that is last by (hash, index, axis)."""
     chosen, n_equal = 6, 0
     for k in range(6):
@@ -202,7 +202,7 @@ def _break_tie(values, top, index, step, mask):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _label_links(links, labels, start, domain_start, domain_shape):  # type: ignore[no-untyped-def]
+def _label_links(links, labels, start, domain_start, domain_shape):
     """Unite linked voxels; the parent of a voxel is never after it, so one ascending pass names them all."""
     nz, ny, nx = links.shape
     parent = labels.ravel()
@@ -239,7 +239,7 @@ def _label_links(links, labels, start, domain_start, domain_shape):  # type: ign
 
 
 @jit
-def _unite(parent, root, other):  # type: ignore[no-untyped-def]
+def _unite(parent, root, other):
     """Unite two trees under the earlier root and return it."""
     while parent[other] != other:
         parent[other] = parent[parent[other]]

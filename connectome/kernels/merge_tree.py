@@ -147,7 +147,7 @@ def unite_pairs(n: int, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> n
 
 
 @jit
-def _unite_pairs(owner, a, b):  # type: ignore[no-untyped-def]
+def _unite_pairs(owner, a, b):
     for row in range(a.size):
         u, v = a[row], b[row]
         while owner[u] != u:

@@ -33,7 +33,7 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
 
 
 @jit
-def _relabel(labels, old, new, renamed):  # type: ignore[no-untyped-def]
+def _relabel(labels, old, new, renamed):
     last, name = np.uint64(0), np.uint64(0)
     first = np.searchsorted(old, np.uint64(0))
     if first < old.size and old[first] == np.uint64(0):

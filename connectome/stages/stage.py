@@ -48,9 +48,7 @@ Artifact = VolumeArtifact | TableArtifact
 class Stage(BaseModel):
     """Base of all stages. A subclass declares ``stage: Literal["its_name"]`` and its parameters."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     inputs: ClassVar[tuple[str, ...]] = ()
     """Artifacts that the stage reads."""
@@ -70,6 +68,10 @@ class Stage(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return everything that the result depends on beside the inputs."""
         return {**self.parameters, "version": self.version}
+
+    def domain(self) -> tuple[Box, VoxelSize] | None:
+        """Box and voxel size of the volume that the stage makes from nothing, if it does."""
+        return None
 
     def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:
         """Raise InputError where the volume does not suit the stage."""

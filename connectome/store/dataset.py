@@ -13,7 +13,7 @@ from typing import Any
 
 from connectome.errors import InputError
 from connectome.store.ledger import Ledger
-from connectome.store.locations import Location, read_key, write_key
+from connectome.store.locations import Location, delete_keys, read_key, write_key
 from connectome.store.table import Table, delete_folder
 from connectome.store.volume import Volume
 
@@ -42,7 +42,9 @@ class Dataset:
         try:
             record: dict[str, Any] = json.loads(content)
         except ValueError as error:
-            raise InputError(f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url") from error
+            raise InputError(
+                f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url"
+            ) from error
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -63,7 +65,7 @@ class Dataset:
         return Table(f"{self.url}/tables/{name}", columns)
 
     def delete_volume(self, name: str) -> None:
-        delete_folder(self.volume_url(name))
+        delete_keys(self.volume_url(name))
 
     def delete_table(self, name: str) -> None:
         delete_folder(f"{self.url}/tables/{name}")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from connectome.errors import InputError
+from connectome.errors import DiskFullError, InputError
 from connectome.geometry import Triple
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -102,7 +102,7 @@ def write_whole(url: str, content: bytes) -> None:
             system.pipe_file(place, content)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
+            raise DiskFullError(
                 f"the disk is full: writing {url} failed; free space and run the command again"
             ) from error
         raise

@@ -1,0 +1,144 @@
+"""The Dask runner: a LocalCluster of worker processes, or any scheduler by its address.
+
+Only tasks (coordinates) go out and receipts come back. The client bounds what is in flight, releases
+every future at once, and keeps no result; the store is the truth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import queue
+import tempfile
+from functools import lru_cache
+
+import dask
+from distributed import Client, Future, LocalCluster
+
+from connectome.errors import InputError
+from connectome.runtime.work import Failure, attempt, forget_volumes
+from connectome.store.dataset import Dataset
+from connectome.store.ledger import Receipt
+from connectome.workflow.plan import Plan, Task
+
+SLOTS_PER_WORKER = 3
+"""Tasks in flight per worker: one runs, the others hide the way to the scheduler and back."""
+ALLOWED_DEATHS = 100
+"""Workers that may die under one task before Dask gives it up. Dask blames every task that a dead worker
+held, so that pre-emption looks like poison: tries are counted per task by the engine instead."""
+
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
+    "distributed.scheduler.work-stealing": True,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.daemon": True,
+    "distributed.comm.timeouts.connect": "30s",
+}
+
+
+class DaskRunner:
+    """Runs tasks on a Dask cluster.
+
+    Parameters
+    ----------
+    plan, dataset : Plan, Dataset
+    n_workers : int or None
+        Worker processes of a LocalCluster; None takes one per core.
+    address : str or None
+        ``tcp://...`` of a scheduler to use instead.
+    """
+
+    def __init__(
+        self, plan: Plan, dataset: Dataset, *, n_workers: int | None = None, address: str | None = None
+    ) -> None:
+        if dataset.url.startswith("memory://"):
+            raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
+        self._url, self._token = dataset.url, f"{os.getpid()}-{next(_RUNS)}"
+        self._outcomes: queue.SimpleQueue[tuple[Task, int, Future]] = queue.SimpleQueue()
+        with dask.config.set(SETTINGS):
+            self._cluster = None if address else _local_cluster(n_workers or os.cpu_count() or 1)
+            self._client = _connect(self._cluster or address)
+
+    @property
+    def n_workers(self) -> int:
+        """Worker processes that are there now."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    @property
+    def n_slots(self) -> int:
+        """How many tasks may be in flight."""
+        return SLOTS_PER_WORKER * self.n_workers
+
+    def submit(self, task: Task, number: int) -> None:
+        """Send `task` to a worker. All keys of a pass share one prefix, which Dask's statistics need."""
+        key = (task.stage, task.level, *task.index, number, self._token)
+        future = self._client.submit(
+            _attempt, self._url, self._token, task, number, key=key, pure=False, priority=_priority(task)
+        )
+        future.add_done_callback(lambda done: self._outcomes.put((task, number, done)))
+
+    def wait(self, seconds: float) -> tuple[Task, Receipt | Failure] | None:
+        """Return the next outcome, or None after `seconds` without one."""
+        try:
+            task, _, future = self._outcomes.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        error = None if future.status == "finished" else future.exception()
+        outcome = (
+            future.result()
+            if future.status == "finished"
+            else Failure(task, f"{type(error).__name__}: {error}", "the worker died or the scheduler lost the task")
+        )
+        future.release()
+        return task, outcome
+
+    def close(self) -> None:
+        """Leave the cluster, and end it if it is ours."""
+        self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
+
+
+_RUNS = itertools.count()
+
+
+def _priority(task: Task) -> int:
+    return task.level
+
+
+def _attempt(url: str, token: str, task: Task, number: int) -> Receipt | Failure:
+    return attempt(_plan(url, token), Dataset(url), task, number)
+
+
+@lru_cache(maxsize=2)
+def _plan(url: str, token: str) -> Plan:  # noqa: ARG001
+    """Load the plan once per worker and run; the token tells runs on one dataset apart."""
+    forget_volumes()
+    record = Dataset(url).read_record()
+    if record is None:
+        raise InputError(f"worker cannot see the dataset {url}: the path must be the same on all hosts")
+    return Plan.from_record(record["plan"])
+
+
+def _local_cluster(n_workers: int) -> LocalCluster:
+    scratch = tempfile.mkdtemp(prefix="connectome-dask-")
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        memory_limit=0,
+        local_directory=scratch,
+        silence_logs=logging.ERROR,
+    )
+
+
+def _connect(target: LocalCluster | str | None) -> Client:
+    try:
+        client = Client(target, timeout="30s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {target}: start one, or leave out --runner") from error
+    return client

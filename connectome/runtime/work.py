@@ -1,0 +1,219 @@
+"""One task: read, call the stage, check, write, and say what it took. Runs on workers."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from connectome.errors import DiskFullError, InputError
+from connectome.geometry import Box
+from connectome.kernels.downsample import downsample_mean, downsample_mode
+from connectome.stages import BlockStage, TreeStage
+from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
+from connectome.store.dataset import Dataset
+from connectome.store.ledger import Receipt
+from connectome.store.volume import Volume
+from connectome.workflow.plan import Pass, Plan, Task
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A try that failed: the message, and the worker's traceback."""
+
+    task: Task
+    error: str
+    traceback: str
+    stops_run: bool = False
+
+
+def attempt(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receipt | Failure:
+    """Run a task; never raise, so that no exception has to cross processes."""
+    try:
+        return perform(plan, dataset, task, number)
+    except Exception as error:  # noqa: BLE001
+        text = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
+        return Failure(task, text[:2000], traceback.format_exc()[-8000:], isinstance(error, DiskFullError))
+
+
+def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receipt:
+    """Run a task and return its receipt.
+
+    Parameters
+    ----------
+    plan, dataset : Plan, Dataset
+    task : Task
+    number : int
+        Which try this is.
+    """
+    _forget_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    each = plan.passes[task.stage]
+    traffic = _Traffic()
+    if each.kind == "block":
+        _run_block(plan, dataset, each, task, traffic)
+    elif each.kind == "reduce":
+        _run_reduce(plan, dataset, each, task, traffic)
+    else:
+        _run_expand(plan, dataset, each, task, traffic)
+    return Receipt(
+        stage=task.stage,
+        level=task.level,
+        index=task.index,
+        voxels=each.box(task).n_voxels if task.level == 0 else 0,
+        wall_s=round(time.perf_counter() - wall, 6),
+        cpu_s=round(time.process_time() - cpu, 6),
+        read_bytes=traffic.read,
+        written_bytes=traffic.written,
+        peak_bytes=_peak(),
+        host=socket.gethostname(),
+        attempt=number,
+    )
+
+
+@dataclass
+class _Traffic:
+    """Bytes of arrays and tables that a task read and wrote."""
+
+    read: int = 0
+    written: int = 0
+
+
+def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+    stage, block = each.stage, plan.block(task)
+    assert isinstance(stage, BlockStage)
+    inputs: dict[str, Any] = {}
+    for name in stage.inputs:
+        writer = plan.writers.get(name)
+        if writer is not None and isinstance(writer[1], TableArtifact):
+            inputs[name] = _read_columns(dataset, writer[1], 0, task, traffic)
+        else:
+            url = plan.external.get(name) or dataset.volume_url(name)
+            array = _open(url).read(stage.read_box(name, block))
+            inputs[name] = array[:3] if array.ndim == 4 else array
+            traffic.read += inputs[name].nbytes
+    outputs = stage.process(block, **inputs)
+    for artifact in stage.outputs:
+        if isinstance(artifact, TableArtifact):
+            _write_columns(dataset, artifact, task, outputs, traffic)
+        else:
+            array = _checked(artifact, outputs[artifact.name], block.write_box)
+            traffic.written += _write_levels(_open(dataset.volume_url(artifact.name)), block.write_box, array, artifact)
+
+
+def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+    stage = each.stage
+    assert isinstance(stage, TreeStage)
+    declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
+    children: list[tuple[Box, Mapping[str, Columns]]] = []
+    if task.level == 0:
+        leaf = {}
+        for name in stage.inputs:
+            artifact = plan.writers[name][1]
+            assert isinstance(artifact, TableArtifact)
+            leaf[name] = _read_columns(dataset, artifact, 0, task, traffic)
+        children.append((each.box(task), leaf))
+    else:
+        for index in each.children(task.level, task.index):
+            child = Task(task.stage, task.level - 1, index)
+            tables = {
+                name: _read_columns(dataset, declared[carried], child.level, child, traffic)
+                for name, carried in zip(stage.inputs, stage.carried, strict=True)
+            }
+            children.append((each.box(child), tables))
+    outputs = stage.reduce(each.box(task), children, plan.domain)
+    for name, artifact in declared.items():
+        if name not in stage.expanded:
+            _write_columns(dataset, artifact, task, outputs, traffic)
+
+
+def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+    stage = each.stage
+    assert isinstance(stage, TreeStage)
+    declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
+    own = {name: _read_columns(dataset, declared[name], task.level, task, traffic) for name in stage.kept}
+    above = None
+    if task.level < each.n_levels - 1:
+        z, y, x = (i // 2 for i in task.index)
+        parent = Task(task.stage, task.level + 1, (z, y, x))
+        above = {name: _read_columns(dataset, declared[name], parent.level, parent, traffic) for name in stage.expanded}
+    outputs = stage.expand(each.box(task), own, above, plan.domain)
+    for name in stage.expanded:
+        _write_columns(dataset, declared[name], task, outputs, traffic)
+
+
+def _read_columns(dataset: Dataset, artifact: TableArtifact, level: int, task: Task, traffic: _Traffic) -> Columns:
+    columns = dataset.table(artifact.name, artifact.columns).read_part(level, task.index)
+    traffic.read += sum(values.nbytes for values in columns.values())
+    return columns
+
+
+def _write_columns(
+    dataset: Dataset, artifact: TableArtifact, task: Task, outputs: Mapping[str, Any], traffic: _Traffic
+) -> None:
+    columns = outputs[artifact.name]
+    if set(columns) != set(artifact.columns):
+        raise RuntimeError(f"{task} wrote columns {sorted(columns)} to {artifact.name}, not {sorted(artifact.columns)}")
+    traffic.written += dataset.table(artifact.name, artifact.columns).write_part(task.level, task.index, columns)
+
+
+def _checked(artifact: VolumeArtifact, array: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:
+    wanted = (*((artifact.n_channels,) if artifact.n_channels else ()), *box.shape)
+    if array.shape != wanted or array.dtype != artifact.dtype:
+        raise RuntimeError(
+            f"a stage made {artifact.name} of shape {array.shape} and dtype {array.dtype}; declared are {wanted} "
+            f"and {artifact.dtype}"
+        )
+    return array
+
+
+def _write_levels(volume: Volume, box: Box, array: np.ndarray[Any, Any], artifact: VolumeArtifact) -> int:
+    """Write a block and its part of every mip level in one pass; return the bytes."""
+    volume.write(box, array)
+    written, level_array, level_box = array.nbytes, array, box.relative_to(volume.box.start)
+    for level in range(1, volume.n_levels):
+        finer, factor = volume.level_factor(level - 1), volume.level_factor(level)
+        z, y, x = (b // a for a, b in zip(finer, factor, strict=True))
+        downsample = downsample_mode if artifact.pyramid == "mode" else downsample_mean
+        level_array = downsample(level_array, (z, y, x))
+        start = [a // f for a, f in zip(level_box.start, (z, y, x), strict=True)]
+        level_box = Box.of_shape(level_array.shape[-3:]).shift(start)
+        volume.write(level_box.shift(volume.level_box(level).start), level_array, level=level)
+        written += level_array.nbytes
+    return written
+
+
+@lru_cache(maxsize=64)
+def _open(url: str) -> Volume:
+    return Volume.open(url)
+
+
+def forget_volumes() -> None:
+    """Drop open handles: artifacts may have been deleted and made anew."""
+    _open.cache_clear()
+
+
+def _forget_peak() -> None:
+    """Ask Linux to count this process's peak memory from now on; elsewhere the peak is the process's."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,286 @@
+"""A plan: tasks, boxes, dependencies and bytes of a workflow on a volume. A value; nothing runs.
+
+Every stage becomes one pass over a grid, a tree stage two (``.reduce`` upward, ``.expand`` downward).
+Nothing is stored per block: tasks, numbers and dependencies are computed from indices, so that a plan
+of a petavoxel takes no more room than one of a crumb.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from connectome.errors import InputError
+from connectome.geometry import Block, Box, Grid, Triple, as_triple
+from connectome.stages import BlockStage, Stage, TreeStage
+from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
+from connectome.workflow.workflow import Workflow
+
+Kind = Literal["block", "reduce", "expand"]
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One task: a pass, a level of its tree (0 for blocks) and a grid position."""
+
+    stage: str
+    level: int
+    index: Triple
+
+    def __str__(self) -> str:
+        level = f"@{self.level}" if self.level else ""
+        return f"{self.stage}{level}:{','.join(map(str, self.index))}"
+
+    @classmethod
+    def parse(cls, text: str) -> Task:
+        """Read a task written as ``str`` writes it."""
+        try:
+            name, _, index = text.rpartition(":")
+            stage, _, level = name.partition("@")
+            return cls(stage, int(level or 0), as_triple([int(n) for n in index.split(",")]))
+        except ValueError as error:
+            raise InputError(f"a task is written stage[@level]:z,y,x, got {text!r}") from error
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All tasks of one stage in one direction."""
+
+    name: str
+    kind: Kind
+    stage: Stage
+    grid: Grid
+
+    @cached_property
+    def n_levels(self) -> int:
+        """Levels of the tree; 1 for blocks."""
+        return 1 if self.kind == "block" else 1 + (max(self.grid.shape) - 1).bit_length()
+
+    def level_grid(self, level: int) -> Grid:
+        """Return the grid of nodes at `level`; each is up to 2 x 2 x 2 nodes of the level below."""
+        return Grid(self.grid.box, as_triple([n << level for n in self.grid.block_shape]))
+
+    @cached_property
+    def _offsets(self) -> list[int]:
+        offsets = [0]
+        for level in range(self.n_levels):
+            offsets.append(offsets[-1] + len(self.level_grid(level)))
+        return offsets
+
+    def __len__(self) -> int:
+        return self._offsets[-1]
+
+    def number(self, task: Task) -> int:
+        """Return the position of `task` among the pass's tasks, for bitmaps."""
+        return self._offsets[task.level] + self.level_grid(task.level).number(task.index)
+
+    def box(self, task: Task) -> Box:
+        """Return the box that the task is for."""
+        return self.level_grid(task.level).box_at(task.index)
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield all tasks depth first: nodes after their children upward, before them downward."""
+        if self.kind == "block":
+            for index in self.grid.indices():
+                yield Task(self.name, 0, index)
+        else:
+            yield from self._walk(self.n_levels - 1, (0, 0, 0))
+
+    def _walk(self, level: int, index: Triple) -> Iterator[Task]:
+        if self.kind == "expand":
+            yield Task(self.name, level, index)
+        for child in self.children(level, index):
+            yield from self._walk(level - 1, child)
+        if self.kind == "reduce":
+            yield Task(self.name, level, index)
+
+    def children(self, level: int, index: Triple) -> Iterator[Triple]:
+        """Yield the grid positions of a node's children."""
+        if level == 0:
+            return
+        shape = self.level_grid(level - 1).shape
+        low = [2 * i for i in index]
+        high = [min(2 * i + 2, n) for i, n in zip(index, shape, strict=True)]
+        for z in range(low[0], high[0]):
+            for y in range(low[1], high[1]):
+                for x in range(low[2], high[2]):
+                    yield z, y, x
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A workflow on a volume.
+
+    Attributes
+    ----------
+    workflow : Workflow
+    domain : Box
+        Box of the volume in global voxels.
+    voxel_size_nm : (z, y, x)
+    external : dict
+        URLs of the volumes that come from outside, by artifact name.
+    """
+
+    workflow: Workflow
+    domain: Box
+    voxel_size_nm: VoxelSize
+    external: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot run."""
+        for stage in self.workflow.running_stages:
+            stage.check(self.domain, self.voxel_size_nm)
+            if isinstance(stage, BlockStage):
+                self._check_halo(stage)
+
+    def _check_halo(self, stage: BlockStage) -> None:
+        block = self.workflow.grid.block
+        for name in stage.inputs:
+            halo = stage.halo(name, self.voxel_size_nm)
+            for axis, word in enumerate("zyx"):
+                margin = max(halo.low[axis], halo.high[axis])
+                if block[axis] < margin and block[axis] < self.domain.shape[axis]:
+                    raise InputError(
+                        f"grid.block is {block}, but stage {stage.name} needs a halo of {margin} voxels along {word}: "
+                        f"blocks must be at least that large there, so raise grid.block"
+                    )
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(self.domain, self.workflow.grid.block)
+
+    @cached_property
+    def passes(self) -> dict[str, Pass]:
+        """All passes by name, in the order of the data."""
+        passes = []
+        for stage in self.workflow.running_stages:
+            if isinstance(stage, TreeStage):
+                passes.append(Pass(f"{stage.name}.reduce", "reduce", stage, self.grid))
+                passes.append(Pass(f"{stage.name}.expand", "expand", stage, self.grid))
+            else:
+                passes.append(Pass(stage.name, "block", stage, self.grid))
+        return {each.name: each for each in passes}
+
+    @cached_property
+    def writers(self) -> dict[str, tuple[Pass, VolumeArtifact | TableArtifact]]:
+        """The pass and the declaration behind every artifact that the run writes."""
+        writers: dict[str, tuple[Pass, VolumeArtifact | TableArtifact]] = {}
+        for each in self.passes.values():
+            for artifact in each.stage.outputs:
+                expanded = isinstance(each.stage, TreeStage) and artifact.name in each.stage.expanded
+                if each.kind == "block" or expanded == (each.kind == "expand"):
+                    writers[artifact.name] = (each, artifact)
+        return writers
+
+    def block(self, task: Task) -> Block:
+        """Return the block of a block task."""
+        return Block(self.grid.box_at(task.index), self.domain, self.voxel_size_nm)
+
+    def dependencies(self, task: Task) -> Iterator[Task]:
+        """Yield the tasks that must be done before `task`, derived from the boxes."""
+        each = self.passes[task.stage]
+        if each.kind == "block":
+            yield from self._block_dependencies(each, task)
+        elif each.kind == "reduce" and task.level == 0:
+            for name in {self.writers[name][0].name for name in each.stage.inputs}:
+                yield Task(name, 0, task.index)
+        elif each.kind == "reduce":
+            for child in each.children(task.level, task.index):
+                yield Task(task.stage, task.level - 1, child)
+        else:
+            yield Task(f"{each.stage.name}.reduce", task.level, task.index)
+            if task.level < each.n_levels - 1:
+                yield Task(task.stage, task.level + 1, as_triple([i // 2 for i in task.index]))
+
+    def _block_dependencies(self, each: Pass, task: Task) -> Iterator[Task]:
+        stage = each.stage
+        assert isinstance(stage, BlockStage)
+        block, wanted = self.block(task), set()
+        for name in stage.inputs:
+            if name in self.external:
+                continue
+            writer, artifact = self.writers[name]
+            if isinstance(artifact, TableArtifact):
+                wanted.add(Task(writer.name, 0, task.index))
+            else:
+                positions = self.grid.covering(stage.read_box(name, block))
+                wanted |= {
+                    Task(writer.name, 0, (z, y, x))
+                    for z in range(positions.start[0], positions.stop[0])
+                    for y in range(positions.start[1], positions.stop[1])
+                    for x in range(positions.start[2], positions.stop[2])
+                }
+        yield from sorted(wanted)
+
+    def record(self) -> dict[str, Any]:
+        """Return the plan as plain values that `from_record` reads."""
+        return {
+            "workflow": self.workflow.plain(),
+            "domain": [self.domain.start, self.domain.stop],
+            "voxel_size_nm": self.voxel_size_nm,
+            "external": self.external,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Plan:
+        """Read a plan back."""
+        start, stop = record["domain"]
+        z, y, x = record["voxel_size_nm"]
+        return cls(
+            Workflow.parse(record["workflow"]),
+            Box(as_triple(start), as_triple(stop)),
+            (z, y, x),
+            dict(record["external"]),
+        )
+
+
+@dataclass(frozen=True)
+class PassEstimate:
+    """What a pass costs: tasks, and the largest task's bytes."""
+
+    name: str
+    n_tasks: int
+    read_bytes: int
+    written_bytes: int
+    peak_bytes: int
+
+
+CLUSTERS_PER_VOXEL = 0.6e-3
+EDGES_PER_VOXEL = 1.5e-3
+"""Clusters and acting edges that wait for the root, as measured on FIB-25 with the distance flavour
+(design notes, "what waits at the top")."""
+CLUSTER_BYTES, EDGE_BYTES = 64, 96
+"""Memory of one waiting cluster and one edge while a node is reduced."""
+
+
+def estimate(plan: Plan) -> list[PassEstimate]:
+    """Estimate each pass from its largest task; O(passes x levels) whatever the volume."""
+    middle = as_triple([(n - 1) // 2 for n in plan.grid.shape])
+    return [_estimate_pass(plan, each, middle) for each in plan.passes.values()]
+
+
+def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
+    if each.kind != "block":
+        root = each.box(Task(each.name, each.n_levels - 1, (0, 0, 0)))
+        waiting = CLUSTERS_PER_VOXEL * CLUSTER_BYTES + EDGES_PER_VOXEL * EDGE_BYTES
+        peak = int(root.n_voxels * (waiting if each.kind == "reduce" else CLUSTERS_PER_VOXEL * CLUSTER_BYTES))
+        return PassEstimate(each.name, len(each), peak // 2, peak // 4, peak)
+    stage = each.stage
+    assert isinstance(stage, BlockStage)
+    block = plan.block(Task(each.name, 0, middle))
+    read = 0
+    for name in stage.inputs:
+        voxels = stage.read_box(name, block).n_voxels
+        if name not in plan.writers:
+            read += voxels * (3 if name == "affinities" else 1)
+        elif isinstance(artifact := plan.writers[name][1], VolumeArtifact):
+            read += voxels * artifact.bytes_per_voxel()
+    volumes = [a for a in stage.outputs if isinstance(a, VolumeArtifact)]
+    written = sum(block.write_box.n_voxels * a.bytes_per_voxel() for a in volumes)
+    pyramids = sum(block.write_box.n_voxels * a.bytes_per_voxel() for a in volumes if a.pyramid)
+    # A write holds the array and its encoded shard; a pyramid one more copy, an eighth and less.
+    peak = read + 2 * written + math.ceil(pyramids / 7) + stage.peak_bytes(block)
+    return PassEstimate(each.name, len(each), read, written, peak)
