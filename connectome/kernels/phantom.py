@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from connectome.kernels.jit import jit
-from connectome.kernels.phantom_skeleton import NEURITE, REACH_NM, Floats, Ids, Indices, Kinds
+from connectome.kernels.phantom_noise import Floats, Ids, Indices, Kinds, Volume
+from connectome.kernels.phantom_skeleton import NEURITE, REACH_NM
 
-Volume = npt.NDArray[np.float32]
 TILE_NM = 80.0
 """Voxels share a list of candidate segments in tiles of about this size; no result depends on it."""
 GROUP = 4  # tiles per side of a group, whose own list is culled once for all of them
 FAR_NM = 1e9
-UNRELATED_NM = 1000.0
+FARTHEST_MARGIN_NM = 1000.0
+FARTHEST_DEPTH_NM = 200.0
 
 
 @jit
@@ -71,7 +71,7 @@ def _cull(
         n = candidates[q]
         d2, t, _, _, _ = _distance(center, segments, n)
         least = math.sqrt(d2) - segments[n, 3] - t * (segments[n, 7] - segments[n, 3]) - slopes[n] * reach
-        if least <= (second if kinds[n] == NEURITE else 200.0):
+        if least <= (second if kinds[n] == NEURITE else FARTHEST_DEPTH_NM):
             out[kept] = n
             kept += 1
     return kept
@@ -114,10 +114,10 @@ def _own_voxel(
             f2, z2, y2, x2 = f, z, y, x
     dz, dy, dx = z1 - z2, y1 - y2, x1 - x2
     steep = math.sqrt(dz * dz + dy * dy + dx * dx)
-    margin = min(1000.0, (f2 - f1) / max(steep, 0.4))
+    margin = min(FARTHEST_MARGIN_NM, (f2 - f1) / max(steep, 0.4))
     sz, sy, sx = dz * spacing[0], dy * spacing[1], dx * spacing[2]
     smear = math.sqrt(sz * sz + sy * sy + sx * sx) / max(steep, 0.4)
-    depth = 1000.0
+    depth = FARTHEST_DEPTH_NM
     for q in range(n_candidates):
         n = candidates[q]
         if kinds[n] != NEURITE and owners[n] == o1:
@@ -127,9 +127,7 @@ def _own_voxel(
 
 
 @jit
-def _ball(
-    start: Indices, spacing: Floats, wobble: Volume, low: Indices, high: Indices, center: Floats
-) -> float:
+def _ball(start: Indices, spacing: Floats, wobble: Volume, low: Indices, high: Indices, center: Floats) -> float:
     """Put the middle of the wobbled places of voxels low..high into `center`; returns the radius."""
     reach = 0.0
     for k in range(3):
@@ -197,9 +195,7 @@ def _own(
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     groups = -(-shape // (GROUP * tile))
     for group in range(groups[0] * groups[1] * groups[2]):
-        corner = np.array(
-            [group // (groups[1] * groups[2]), group // groups[2] % groups[1], group % groups[2]]
-        )
+        corner = np.array([group // (groups[1] * groups[2]), group // groups[2] % groups[1], group % groups[2]])
         corner *= GROUP * tile
         high[:] = np.minimum(shape, corner + GROUP * tile)
         reach = _ball(start, spacing, wobble, corner, high, center)
@@ -262,7 +258,7 @@ def own_voxels(
         raise ValueError(f"wobble has shape {wobble.shape}; wanted (3, z, y, x)")
     shape = wobble.shape[1:]
     truth = np.zeros(shape, np.uint64)
-    margin, smear, depth = (np.full(shape, UNRELATED_NM, np.float32) for _ in range(3))
+    margin, smear, depth = (np.empty(shape, np.float32) for _ in range(3))
     if truth.size:
         spacing = np.array(voxel_size_nm, np.float64)
         tile = np.maximum(1, np.round(TILE_NM / spacing)).astype(np.int64)

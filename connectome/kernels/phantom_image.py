@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.kernels.jit import jit
-from connectome.kernels.phantom import Volume
-from connectome.kernels.phantom_noise import as_seed, hash4, mix, uniform
-from connectome.kernels.phantom_skeleton import Floats, Ids, Indices
+from connectome.kernels.phantom_noise import Floats, Ids, Indices, Volume, as_seed, hash4, mix, uniform
 
 
 @jit
@@ -55,13 +53,7 @@ def _paint(
                 bits = mix(truth[z, y, x])
                 shade, crowd = uniform(bits), uniform(mix(bits))
                 rough, patch, grain = medium[z, y, x], coarse[z, y, x], fine[z, y, x]
-                value = (
-                    (118.0 if shade < 0.2 else 138.0)
-                    + 48.0 * shade
-                    + 12.0 * patch
-                    + 7.0 * rough
-                    + 9.0 * grain
-                )
+                value = (118.0 if shade < 0.2 else 138.0) + 48.0 * shade + 12.0 * patch + 7.0 * rough + 9.0 * grain
                 clump = (0.4 + 0.6 * crowd) * min(0.5, max(0.0, clumps[z, y, x] + 0.25 * rough - 0.15))
                 value += (78.0 - value) * 1.4 * clump
                 many = min(1.0, max(0.0, 2.0 * (patch + 1.6 * crowd - 0.8)))
@@ -154,9 +146,7 @@ def paint(
     return out
 
 
-def expose(
-    start: Sequence[int], seed: int, shot: float, readout: float, scene: Volume
-) -> npt.NDArray[np.uint8]:
+def expose(start: Sequence[int], seed: int, shot: float, readout: float, scene: Volume) -> npt.NDArray[np.uint8]:
     """Take the picture: noise, a blur of one voxel, the drift of each section, more noise, 8 bits.
 
     Parameters

@@ -13,6 +13,12 @@ import numpy.typing as npt
 
 from connectome.kernels.jit import jit
 
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.uint64]
+Kinds = npt.NDArray[np.int8]
+Volume = npt.NDArray[np.float32]
+
 
 def as_seed(seed: int) -> np.uint64:
     """Fold any integer into the 64 bits that the kernels take."""
@@ -59,12 +65,12 @@ def noise_along(seed: np.uint64, kind: int, place: float) -> float:
 
 @jit
 def _smooth_noise(
-    start: npt.NDArray[np.int64],
-    spacing: npt.NDArray[np.float64],
+    start: Indices,
+    spacing: Floats,
     pitch: float,
     seed: np.uint64,
     channel: int,
-    out: npt.NDArray[np.float32],
+    out: Volume,
 ) -> None:
     low, size = np.empty(3, np.int64), np.empty(3, np.int64)
     for k in range(3):
@@ -105,7 +111,7 @@ def smooth_noise(
     pitch_nm: float,
     seed: int,
     channel: int,
-) -> npt.NDArray[np.float32]:
+) -> Volume:
     """Sample a smooth random field at the centres of voxels.
 
     Parameters
@@ -124,9 +130,7 @@ def smooth_noise(
     float32 array of `shape` in [-1, 1]: value noise with the quintic ease of Perlin (2002). O(voxels).
     """
     if pitch_nm <= 0 or min(voxel_size_nm) <= 0:
-        raise ValueError(
-            f"pitch and voxel size must be above 0 nm, got {pitch_nm} and {tuple(voxel_size_nm)}"
-        )
+        raise ValueError(f"pitch and voxel size must be above 0 nm, got {pitch_nm} and {tuple(voxel_size_nm)}")
     out = np.empty(tuple(shape), np.float32)
     if out.size:
         corner, spacing = np.array(start, np.int64), np.array(voxel_size_nm, np.float64)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Grid, Halo
-from connectome.kernels.phantom import Volume, own_voxels
+from connectome.kernels.phantom import own_voxels
 from connectome.kernels.phantom_image import expose, paint
-from connectome.kernels.phantom_noise import smooth_noise
+from connectome.kernels.phantom_noise import Volume, smooth_noise
 from connectome.kernels.phantom_skeleton import neurite_segments
 
 BRICK = (128, 128, 128)
@@ -94,9 +94,7 @@ def _brick(
     low_nm, high_nm = np.multiply(around.start, spacing) - reach, np.multiply(around.stop, spacing) + reach
     segments, owners, kinds = neurite_segments(low_nm, high_nm, seed)
     truth, margin, smear, depth = own_voxels(around.start, spacing, wobble, segments, owners, kinds)
-    coarse, medium, fine, clumps, more_clumps = (
-        noise(pitch, 210 + k) for k, pitch in enumerate(TEXTURE_PITCHES_NM)
-    )
+    coarse, medium, fine, clumps, more_clumps = (noise(pitch, 210 + k) for k, pitch in enumerate(TEXTURE_PITCHES_NM))
     textures = coarse, medium, fine, np.float32(0.6) * (clumps + more_clumps)
     scene = paint(around.start, spacing, seed, look.membrane_contrast, truth, margin, smear, depth, textures)
     image = expose(box.start, seed, look.shot_noise, look.readout_noise, scene)
