@@ -1,0 +1,79 @@
+"""Random changes that make a network indifferent to orientation and to how the image was taken."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Image = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class Augmentation(BaseModel):
+    """How far a training patch may be changed; intensities in standard deviations of the image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    symmetry: Literal["cube", "section", "none"] = "cube"
+    """Flips and axis permutations: all 48 (isotropic voxels), the 16 that keep z, or none."""
+    contrast: float = Field(default=0.3, ge=0, lt=1)
+    """Largest relative change of contrast."""
+    brightness: float = Field(default=0.4, ge=0)
+    """Largest shift of the mean."""
+    gamma: float = Field(default=0.3, ge=0)
+    """Largest change of the logarithm of gamma."""
+    noise: float = Field(default=0.4, ge=0)
+    """Largest standard deviation of added noise, in every other patch."""
+    blur_probability: float = Field(default=0.25, ge=0, le=1)
+    """Share of patches that are blurred by one or two [1 2 1] passes."""
+    defect_probability: float = Field(default=0.1, ge=0, le=1)
+    """Share of patches with one section that is dark, bright or missing."""
+
+    def orient(self, image: Image, labels: Labels, random: np.random.Generator) -> tuple[Image, Labels]:
+        """Apply one random symmetry to image and labels alike."""
+        if self.symmetry == "none":
+            return image, labels
+        axes = random.permutation(3) if self.symmetry == "cube" else [0, *(1 + random.permutation(2))]
+        flips = tuple(slice(None, None, step) for step in random.choice([-1, 1], size=3))
+        return image.transpose(axes)[flips], labels.transpose(axes)[flips]
+
+    def degrade(self, image: Image, random: np.random.Generator) -> Image:
+        """Change the intensities of a normalised image (mean 0, standard deviation 1)."""
+        image = self._gamma(image, random)
+        image *= np.float32(1 + random.uniform(-self.contrast, self.contrast))
+        image += np.float32(random.uniform(-self.brightness, self.brightness))
+        if random.random() < self.blur_probability:
+            for _ in range(random.integers(1, 3)):
+                image = _blur(image)
+        if random.random() < self.defect_probability:
+            _spoil_section(image, random)
+        if random.random() < 0.5:
+            scale = np.float32(random.uniform(0, self.noise))
+            image += scale * random.standard_normal(image.shape, dtype=np.float32)
+        return image
+
+    def _gamma(self, image: Image, random: np.random.Generator) -> Image:
+        """Bend the grey values between -4 and 4 standard deviations, whose ends stay where they are."""
+        exponent = np.float32(np.exp(random.uniform(-self.gamma, self.gamma)))
+        unit = np.clip((image + 4) / 8, 0, 1)
+        return np.asarray(np.power(unit, exponent) * 8 - 4, np.float32)
+
+
+def _blur(image: Image) -> Image:
+    for axis in range(3):
+        padded = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis=axis, dtype=np.float32)
+        low, middle, high = (np.moveaxis(padded, axis, 0)[k : k + image.shape[axis]] for k in range(3))
+        image = np.moveaxis((low + 2 * middle + high) * np.float32(0.25), 0, axis)
+    return image
+
+
+def _spoil_section(image: Image, random: np.random.Generator) -> None:
+    section = image[random.integers(image.shape[0])]
+    kind = random.integers(3)
+    if kind == 0:
+        section[:] = section.mean()
+    else:
+        section += np.float32(random.uniform(0.5, 2.0) * (1 if kind == 1 else -1))

@@ -1,0 +1,124 @@
+"""Affinities of any box of a volume, the same bytes whatever the box (exact-segmentation.md, section 8)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.errors import InputError
+from connectome.geometry import Box, as_triple
+from connectome.models.manifest import Network
+from connectome.models.tiles import gather, tiles_of
+
+Image = npt.NDArray[np.uint8]
+Affinities = npt.NDArray[np.uint8]
+
+RECENT_BYTES = 64_000_000
+"""Memory for recent tiles: blocks smaller than a tile ask for the same one several times in a row."""
+
+
+def image_box(network: Network, domain: Box, box: Box) -> Box:
+    """Return the part of the image that must be read to predict `box` of the volume `domain`."""
+    return network.image_box(domain, box)
+
+
+def predict_affinities(network: Network, image: Image, read_box: Box, domain: Box, box: Box) -> Affinities:
+    """Predict the affinities of a box.
+
+    Parameters
+    ----------
+    network
+        From `load_network`.
+    image
+        Image (z, y, x) of `read_box`, uint8.
+    read_box
+        What `image` holds: at least `image_box(network, domain, box)`.
+    domain
+        The whole volume: it anchors the tiles and is where reflection begins.
+    box
+        What to predict, inside the domain.
+
+    Returns
+    -------
+    Affinities (3, z, y, x) along z, y, x, uint8, 255 = same cell, stored at the higher-index voxel.
+    """
+    _check_boxes(network, image, read_box, domain, box)
+    affinities = np.empty((3, *box.shape), np.uint8)
+    for tile in tiles_of(box, domain, network.manifest.tile, network.architecture.stride):
+        part = tile.intersect(box)
+        predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain))
+        inside = part.relative_to(box.start).slices
+        affinities[(slice(None), *inside)] = predicted[(slice(None), *part.relative_to(tile.start).slices)]
+    return affinities
+
+
+def engine_name() -> str:
+    """Tell device and precision of this process, e.g. `bfloat16 on cpu`: bytes are equal between equal ones."""
+    from connectome.models.engine import available_engine
+
+    return str(available_engine())
+
+
+def working_bytes(network: Network) -> int:
+    """Bound the memory that one tile takes beside image and result, in float32 (bfloat16: half)."""
+    architecture = network.architecture
+    finest = architecture.levels[0]
+    read = math.prod(architecture.input_shape(network.manifest.tile))
+    written = math.prod(network.manifest.tile)
+    # At its widest: the skip connection of the finest level, its cut and the upsampled features side by
+    # side before and after they are joined, and the first result of the decoder.
+    return 4 * finest.features * (read + 6 * written) + 8 * read + RECENT_BYTES
+
+
+class _RecentTiles:
+    """The last few tiles, found by the content of their image: a saving that cannot change a result."""
+
+    def __init__(self) -> None:
+        self._tiles: OrderedDict[bytes, Affinities] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: bytes) -> Affinities | None:
+        with self._lock:
+            if key in self._tiles:
+                self._tiles.move_to_end(key)
+            return self._tiles.get(key)
+
+    def put(self, key: bytes, tile: Affinities) -> None:
+        with self._lock:
+            self._tiles[key] = tile
+            while sum(kept.nbytes for kept in self._tiles.values()) > RECENT_BYTES:
+                self._tiles.popitem(last=False)
+
+
+_recent = _RecentTiles()
+
+
+def _predict_tile(network: Network, image: Image) -> Affinities:
+    from connectome.models.engine import available_engine, run_tile
+
+    engine = available_engine()
+    digest = hashlib.blake2b(f"{network.fingerprint} {engine} {image.shape}".encode(), digest_size=16)
+    digest.update(image.data)
+    key = digest.digest()
+    tile = _recent.get(key)
+    if tile is None:
+        tile = run_tile(network, engine, image)
+        _recent.put(key, tile)
+    return tile
+
+
+def _check_boxes(network: Network, image: Image, read_box: Box, domain: Box, box: Box) -> None:
+    if image.dtype != np.uint8:
+        raise InputError(f"the image must be uint8, got {image.dtype}: convert it with connectome ingest")
+    if as_triple(image.shape) != read_box.shape:
+        raise ValueError(f"the image has shape {image.shape}, but {read_box} wants {read_box.shape}: read that box")
+    if not domain.contains(box):
+        raise ValueError(f"box {box} leaves the volume {domain}: ask for a box inside")
+    wanted = network.image_box(domain, box)
+    if not read_box.contains(wanted):
+        raise ValueError(f"box {box} is predicted from the image of {wanted}, got {read_box}: read image_box()")

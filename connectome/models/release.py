@@ -1,0 +1,62 @@
+"""From a trained network to the two files that are shipped."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from connectome.models.manifest import CHANNELS, OFFSETS, Channel, Manifest, Normalisation, Provenance, write_manifest
+from connectome.models.training_config import Training
+from connectome.models.unet import UNet
+
+
+def release(
+    folder: Path,
+    config: Training,
+    normalisation: tuple[float, float],
+    network: UNet,
+    figures: dict[str, float],
+) -> Path:
+    """Write weights and manifest of a trained network to `folder` and return the manifest's path.
+
+    Auxiliary outputs are left out. Weights are stored in bfloat16, which is what inference multiplies;
+    where it computes in float32 it does so with the same rounded weights. The weights come first and
+    the manifest holds their hash, so a run that dies in between leaves no pair that loads.
+    """
+    kept = UNet(config.architecture, auxiliary=False).state_dict()
+    state = {
+        name: value.to(torch.bfloat16).contiguous() for name, value in network.state_dict().items() if name in kept
+    }
+    content = save(state, metadata={"name": config.name})
+    weights = folder / f"{config.name}.safetensors"
+    partial = weights.with_name(f"{weights.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(weights)
+    architecture = config.architecture
+    manifest = Manifest(
+        name=config.name,
+        weights=weights.name,
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+        voxel_size_nm=config.voxel_size_nm,
+        voxel_size_tolerance=config.voxel_size_tolerance,
+        normalisation=Normalisation(mean=normalisation[0], standard_deviation=normalisation[1]),
+        channels=tuple(Channel(name=name, offset=offset) for name, offset in zip(CHANNELS, OFFSETS, strict=True)),
+        tile=config.tile,
+        stride=architecture.stride,
+        receptive_field=architecture.receptive_field,
+        halo_low=architecture.halo.low,
+        halo_high=architecture.halo.high,
+        architecture=architecture,
+        training=Provenance(
+            data=config.training_data,
+            licence=config.licence,
+            command=f"connectome train workflows/train/{config.name}.yaml",
+            figures=figures,
+        ),
+    )
+    path = folder / f"{config.name}.yaml"
+    write_manifest(path, manifest)
+    return path

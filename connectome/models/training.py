@@ -1,0 +1,232 @@
+"""Training of an affinity network: from a configuration to weights with a manifest."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from connectome.errors import InputError
+from connectome.geometry import Box
+from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from connectome.models.release import release
+from connectome.models.samples import LabelledImage, Sample, draw_sample
+from connectome.models.targets import absorb_enclosed
+from connectome.models.training_config import Source, Training
+from connectome.models.unet import UNet
+
+Read = Callable[[str], npt.NDArray[Any]]
+Generate = Callable[[Box, int], tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]]
+
+VALIDATION_PATCHES = 6
+NOT_IDENTITY = {
+    "folder",
+    "minutes",
+    "steps",
+    "threads",
+    "checkpoint_s",
+    "validation",
+    "tile",
+    "training_data",
+    "licence",
+}
+"""Keys that may change when a run is resumed: what was learned so far does not depend on them."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What is told at every checkpoint; `loss` is the mean since the report before."""
+
+    step: int
+    minutes: float
+    share_done: float
+    loss: float
+    learning_rate: float
+    validation_loss: float | None
+
+
+def train(
+    config: Training,
+    read: Read,
+    generate: Generate | None = None,
+    progress: Callable[[TrainingReport], None] | None = None,
+) -> Path:
+    """Train a network, or go on where an interrupted run stopped, and return its manifest's path.
+
+    Parameters
+    ----------
+    config
+        What to train, on what, for how long.
+    read
+        Gives the array (z, y, x) of a volume named as in the configuration.
+    generate
+        Gives image and labels of a phantom's box and seed, for sources that are phantoms.
+    progress
+        Told at every checkpoint.
+    """
+    images = [load_source(source, config, read, generate) for source in config.sources]
+    checked = [load_source(source, config, read, generate) for source in config.validation]
+    trainer = Trainer(config, images, checked)
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / f"{config.name}.checkpoint.safetensors"
+    load_checkpoint(checkpoint, trainer.state, trainer.identity)
+    losses: list[float] = []
+    saved = time.monotonic()
+    while trainer.share_done < 1:
+        losses.append(trainer.step())
+        if time.monotonic() - saved >= config.checkpoint_s or trainer.share_done >= 1:
+            save_checkpoint(checkpoint, trainer.state, trainer.identity)
+            if progress is not None:
+                progress(trainer.report(losses))
+            losses.clear()
+            saved = time.monotonic()
+    done = trainer.state.progress
+    figures = {"steps": float(done.step), "minutes": round(done.seconds / 60, 1)}
+    validation_loss = trainer.validate()
+    if validation_loss is not None:
+        figures["validation_loss"] = round(validation_loss, 4)
+    return release(folder, config, trainer.normalisation, trainer.state.average, figures)
+
+
+def load_source(source: Source, config: Training, read: Read, generate: Generate | None) -> LabelledImage:
+    """Read or generate one labelled volume and join its organelles to their cells."""
+    if source.phantom_seed is not None:
+        if generate is None:
+            raise ValueError("the configuration asks for a phantom: give train() a generator")
+        assert source.box is not None
+        image, labels = generate(Box.parse(source.box), source.phantom_seed)
+    else:
+        assert source.image is not None
+        assert source.labels is not None
+        image, labels = read(source.image), read(source.labels)
+        if source.box is not None:
+            box = Box.parse(source.box)
+            for name, array in ((source.image, image), (source.labels, labels)):
+                if not Box.of_shape(array.shape).contains(box):
+                    raise InputError(f"box {box} leaves {name} of shape {array.shape}: choose one inside")
+            image, labels = image[box.slices], labels[box.slices]
+    absorbed = absorb_enclosed(labels.astype(np.int64), config.absorb_below, config.absorb_share)
+    labelled = LabelledImage(image, absorbed, config.architecture)
+    labelled.check_patch(config.patch)
+    return labelled
+
+
+class Trainer:
+    """The state of one run: network, averaged weights, optimiser and how far it is."""
+
+    def __init__(self, config: Training, images: Sequence[LabelledImage], checked: Sequence[LabelledImage]) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.images, self.checked = images, checked
+        mean, deviation = np.array([image.normalisation() for image in images]).mean(axis=0)
+        self.normalisation = round(float(mean), 2), round(float(deviation), 2)
+        network = UNet(config.architecture, auxiliary=True).in_fast_layout()
+        average = UNet(config.architecture, auxiliary=True).requires_grad_(False)
+        average.load_state_dict(network.state_dict())
+        named = list(network.named_parameters())
+        kernels = [value for name, value in named if name.endswith("weight")]
+        biases = [value for name, value in named if not name.endswith("weight")]
+        groups = [{"params": kernels, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99))
+        self.state = State(network, average, optimizer, Progress())
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The configuration that a resumed run must share."""
+        return self.config.model_dump(mode="json", exclude=NOT_IDENTITY)
+
+    @property
+    def share_done(self) -> float:
+        """Share of the run that lies behind, by steps or minutes, whichever is further."""
+        shares = [0.0]
+        if self.config.steps is not None:
+            shares.append(self.state.progress.step / self.config.steps)
+        if self.config.minutes is not None:
+            shares.append(self.state.progress.seconds / 60 / self.config.minutes)
+        return min(1.0, max(shares))
+
+    @property
+    def learning_rate(self) -> float:
+        """One cycle: a linear rise, then half a cosine down to a hundredth."""
+        share, warm_up = self.share_done, self.config.warm_up
+        if share < warm_up:
+            return self.config.learning_rate * (0.05 + 0.95 * share / warm_up)
+        falling = (share - warm_up) / (1 - warm_up)
+        return self.config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * falling)))
+
+    def draw(self) -> list[Sample]:
+        """Draw the patches of the present step: a function of seed and step alone."""
+        random = np.random.default_rng([self.config.seed, self.state.progress.step])
+        arguments = (self.config.patch, self.normalisation, self.config.augmentation, random)
+        return [draw_sample(self.images, *arguments) for _ in range(self.config.batch)]
+
+    def step(self) -> float:
+        """Take one step and return its loss."""
+        began = time.monotonic()
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        loss = self.loss(self.state.network, self.draw())
+        self.state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.state.network.parameters(), 1.0)
+        self.state.optimizer.step()
+        self._update_average()
+        self.state.progress.step += 1
+        self.state.progress.seconds += time.monotonic() - began
+        return float(loss.detach())
+
+    def loss(self, network: UNet, samples: Sequence[Sample]) -> Tensor:
+        """Weighted cross entropy of nearest-neighbour affinities plus the auxiliary ones."""
+        image = torch.from_numpy(np.stack([sample.image for sample in samples])[:, None])
+        same = torch.from_numpy(np.stack([sample.same for sample in samples]))
+        known = torch.from_numpy(np.stack([sample.known for sample in samples]))
+        image = image.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(image)
+        logits = logits.float()
+        weight = torch.where(same[:, :3], 1.0, self.config.boundary_weight) * known[:, :3]
+        loss = _mean_entropy(logits[:, :3], same[:, :3], weight)
+        if logits.shape[1] > 3:
+            far = _mean_entropy(logits[:, 3:], same[:, 3:], known[:, 3:].float())
+            loss = loss + self.config.long_range_weight * far
+        return loss
+
+    @torch.no_grad()
+    def validate(self) -> float | None:
+        """Return the averaged network's loss on fixed, unchanged patches of the validation images."""
+        if not self.checked:
+            return None
+        random = np.random.default_rng(self.config.seed)
+        arguments = (self.config.patch, self.normalisation, None, random)
+        samples = [draw_sample(self.checked, *arguments) for _ in range(VALIDATION_PATCHES)]
+        return float(np.mean([float(self.loss(self.state.average, [sample])) for sample in samples]))
+
+    def report(self, losses: Sequence[float]) -> TrainingReport:
+        """Describe where the run is, given the losses since the last time."""
+        done = self.state.progress
+        mean = float(np.mean(losses))
+        validation_loss = self.validate()
+        return TrainingReport(done.step, done.seconds / 60, self.share_done, mean, self.learning_rate, validation_loss)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young average would remember the random start: let it lengthen with the steps taken.
+        decay = min(self.config.average_decay, (1 + self.state.progress.step) / (10 + self.state.progress.step))
+        for mean, value in zip(self.state.average.parameters(), self.state.network.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+
+def _mean_entropy(logits: Tensor, same: Tensor, weight: Tensor) -> Tensor:
+    entropy = functional.binary_cross_entropy_with_logits(logits, same.float(), weight=weight, reduction="sum")
+    return entropy / weight.sum().clamp(min=1.0)
