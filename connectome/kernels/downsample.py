@@ -76,9 +76,7 @@ def _prepare(array: Array, factor: Sequence[int]) -> tuple[Array, Array, Triple]
     if not set(step) <= {1, 2}:
         raise ValueError(f"pooling factors are 1 or 2 per axis, got {step}; pool several times")
     if array.ndim not in (3, 4) or array.dtype.kind not in "iuf" or array.dtype.itemsize not in (1, 2, 4, 8):
-        raise ValueError(
-            f"wanted is an array z y x or c z y x of integers or floats, got {array.dtype} {array.shape}"
-        )
+        raise ValueError(f"wanted is an array z y x or c z y x of integers or floats, got {array.dtype} {array.shape}")
     if array.dtype == np.float16:
         raise ValueError("float16 cannot be pooled; convert it to float32")
     source = array if array.ndim == 4 else array[np.newaxis]
@@ -87,7 +85,7 @@ def _prepare(array: Array, factor: Sequence[int]) -> tuple[Array, Array, Triple]
 
 
 @jit
-def _mean_of_integers(source, result, step, sums):  # type: ignore[no-untyped-def]
+def _mean_of_integers(source, result, step, sums):
     fz, fy, fx = step
     channels, depth, height, width = source.shape
     whole = width // fx
@@ -118,7 +116,7 @@ def _mean_of_integers(source, result, step, sums):  # type: ignore[no-untyped-de
 
 
 @jit
-def _mean_of_wide_integers(source, result, step):  # type: ignore[no-untyped-def]
+def _mean_of_wide_integers(source, result, step):
     # Eight 64-bit values overflow their sum: quotients and remainders are summed apart.
     number = source.dtype.type
     fz, fy, fx = step
@@ -144,7 +142,7 @@ def _mean_of_wide_integers(source, result, step):  # type: ignore[no-untyped-def
 
 
 @jit
-def _mean_of_floats(source, result, step, sums):  # type: ignore[no-untyped-def]
+def _mean_of_floats(source, result, step, sums):
     fz, fy, fx = step
     channels, depth, height, width = source.shape
     for c in range(channels):
@@ -163,7 +161,7 @@ def _mean_of_floats(source, result, step, sums):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _mode(source, result, step, values):  # type: ignore[no-untyped-def]
+def _mode(source, result, step, values):
     fz, fy, fx = step
     channels, depth, height, width = source.shape
     for c in range(channels):
@@ -187,7 +185,7 @@ def _mode(source, result, step, values):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _most_frequent(values, n):  # type: ignore[no-untyped-def]
+def _most_frequent(values, n):
     best = values[0]
     most = 0
     for i in range(n):

@@ -71,9 +71,7 @@ def scheme_of(url: str) -> str:
     if not separator:
         return "file"
     if scheme not in SCHEMES:
-        raise StoreError(
-            f"{url!r} has the scheme {scheme!r}; wanted is a path or one of {', '.join(SCHEMES)}"
-        )
+        raise StoreError(f"{url!r} has the scheme {scheme!r}; wanted is a path or one of {', '.join(SCHEMES)}")
     return scheme
 
 

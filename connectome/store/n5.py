@@ -86,9 +86,7 @@ def _place(node: Mapping[str, Any], axes: str) -> tuple[VoxelSize | None, list[f
     )
 
 
-def _factor(
-    node: Mapping[str, Any], group: Mapping[str, Any], level: int, size: VoxelSize | None, axes: str
-) -> Triple:
+def _factor(node: Mapping[str, Any], group: Mapping[str, Any], level: int, size: VoxelSize | None, axes: str) -> Triple:
     if level == 0:
         return 1, 1, 1
     scales = group.get("scales", group.get("downsamplingFactors"))

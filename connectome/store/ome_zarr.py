@@ -30,9 +30,7 @@ def read_group(url: str, attributes: dict[str, Any], driver: str) -> Layout:
     """Understand the group's `attributes` (those with ``multiscales``)."""
     try:
         multiscale = attributes["multiscales"][0]
-        axes = [
-            axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")
-        ]
+        axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in multiscale.get("axes", "tczyx")]
         names = "".join(str(axis["name"])[0] for axis in axes).lower()
         datasets = multiscale["datasets"]
         common = multiscale.get("coordinateTransformations", [])

@@ -78,9 +78,7 @@ def test_every_level_comes_back(name):
     again = Volume.open(url)
     assert [again.level_factor(level) for level in range(again.n_levels)] == factors
     for level, array in enumerate(arrays):
-        assert again.level_box(level).start == tuple(
-            a // f for a, f in zip(box.start, factors[level], strict=True)
-        )
+        assert again.level_box(level).start == tuple(a // f for a, f in zip(box.start, factors[level], strict=True))
         np.testing.assert_array_equal(again.read(again.level_box(level), level), array)
 
 
@@ -157,18 +155,14 @@ def test_n5_of_others(tmp_path):
     for level, part in enumerate([array, array[:2, :2, :3]]):
         spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/v.n5/em/s{level}"}}
         metadata = {"compression": {"type": "gzip"}, "dataType": "uint16", "blockSize": [2, 2, 2]}
-        store = ts.open(
-            spec | {"metadata": metadata | {"dimensions": part.shape[::-1]}}, create=True
-        ).result()
+        store = ts.open(spec | {"metadata": metadata | {"dimensions": part.shape[::-1]}}, create=True).result()
         store.write(part.T).result()
     pixel = {"pixelResolution": {"dimensions": [4, 4, 40], "unit": "nm"}, "scales": [[1, 1, 1], [2, 2, 2]]}
     write_key(str(tmp_path / "v.n5/em"), "attributes.json", json.dumps(pixel).encode())
     volume = Volume.open(f"{tmp_path}/v.n5#em")
     assert (volume.voxel_size_nm, volume.n_levels, volume.level_factor(1)) == ((40, 4, 4), 2, (2, 2, 2))
     np.testing.assert_array_equal(volume.read(volume.box), array)
-    cosem = {
-        "transform": {"axes": [*"zyx"], "scale": [40, 4, 3], "translate": [80, 0, 0], "units": ["nm"] * 3}
-    }
+    cosem = {"transform": {"axes": [*"zyx"], "scale": [40, 4, 3], "translate": [80, 0, 0], "units": ["nm"] * 3}}
     write_key(str(tmp_path / "v.n5/em"), "attributes.json", json.dumps(cosem).encode())
     assert Volume.open(f"{tmp_path}/v.n5#em").voxel_size_nm == (40, 4, 3)
     assert Volume.open(f"{tmp_path}/v.n5#em").box.start == (2, 0, 0)

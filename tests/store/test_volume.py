@@ -24,9 +24,7 @@ def url(request, tmp_path):
 @pytest.mark.parametrize("block", [(16, 16, 16), (50, 70, 90), (33, 20, 20)])
 def test_blocks_come_back(url, n_channels, block):
     box = Box.of_shape((33, 40, 50)).shift((5, 7, 900))
-    volume = Volume.create(
-        url, box=box, dtype="uint64", voxel_size_nm=SIZE, n_channels=n_channels, write_shape=block
-    )
+    volume = Volume.create(url, box=box, dtype="uint64", voxel_size_nm=SIZE, n_channels=n_channels, write_shape=block)
     channels = () if n_channels is None else (n_channels,)
     array = random_array((*channels, *box.shape), np.uint64)
     grid = Grid(box, block)
