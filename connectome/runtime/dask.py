@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import queue
 import tempfile
+import time
 from functools import lru_cache
 
 import dask
@@ -60,11 +62,15 @@ class DaskRunner:
         with dask.config.set(SETTINGS):
             self._cluster = None if address else _local_cluster(n_workers or os.cpu_count() or 1)
             self._client = _connect(self._cluster or address)
+        self._counted, self._counted_at = 1, -math.inf
 
     @property
     def n_workers(self) -> int:
-        """Worker processes that are there now."""
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        """Worker processes that are there now; asked for at most once a second."""
+        if time.monotonic() > self._counted_at + 1:
+            self._counted = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+            self._counted_at = time.monotonic()
+        return self._counted
 
     @property
     def n_slots(self) -> int:

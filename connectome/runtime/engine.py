@@ -15,6 +15,7 @@ from typing import Protocol
 from connectome.errors import DiskFullError
 from connectome.runtime.events import (
     Event,
+    Heartbeat,
     Listener,
     RunEnded,
     RunStarted,
@@ -87,20 +88,23 @@ class _Queue:
 
     def pop_ready(self, plan: Plan) -> Task | None:
         """Return the next task whose dependencies are done; drop those that can never run."""
-        for task in islice(self._tasks, LOOK_AHEAD - len(self._waiting)):
-            self._waiting[task] = None
-        for task, watched in list(self._waiting.items()):
-            if watched is not None and not self._progress.is_done(watched) and not self._progress.is_lost(watched):
-                continue
-            missing = next((d for d in plan.dependencies(task) if not self._progress.is_done(d)), None)
-            if missing is None:
-                del self._waiting[task]
-                return task
-            if any(self._progress.is_lost(d) for d in plan.dependencies(task)):
-                del self._waiting[task]
-                self._progress.lost[task.stage].add(task)
-            else:
-                self._waiting[task] = missing
+        n_before = -1
+        while n_before != len(self._waiting):
+            for task in islice(self._tasks, LOOK_AHEAD - len(self._waiting)):
+                self._waiting[task] = None
+            n_before = len(self._waiting)
+            for task, watched in list(self._waiting.items()):
+                if watched is not None and not self._progress.is_done(watched) and not self._progress.is_lost(watched):
+                    continue
+                missing = next((d for d in plan.dependencies(task) if not self._progress.is_done(d)), None)
+                if missing is None:
+                    del self._waiting[task]
+                    return task
+                if any(self._progress.is_lost(d) for d in plan.dependencies(task)):
+                    del self._waiting[task]
+                    self._progress.lost[task.stage].add(task)
+                else:
+                    self._waiting[task] = missing
         return None
 
     def is_exhausted(self) -> bool:
@@ -143,6 +147,7 @@ def execute(plan: Plan, runner: Runner, progress: Progress, listeners: list[List
         if outcome is None:
             if not attempts and all(each.is_exhausted() for each in queues.values()):
                 break
+            tell(Heartbeat(runner.n_workers))
             continue
         task, result = outcome
         number = attempts.pop(task)

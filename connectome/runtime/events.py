@@ -45,6 +45,13 @@ class TaskQuarantined:
 
 
 @dataclass(frozen=True)
+class Heartbeat:
+    """Time passed without an outcome."""
+
+    n_workers: int
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The engine stops."""
 
@@ -53,5 +60,5 @@ class RunEnded:
     n_blocked: int
 
 
-Event = RunStarted | TaskDone | TaskFailed | TaskQuarantined | RunEnded
+Event = RunStarted | TaskDone | TaskFailed | TaskQuarantined | Heartbeat | RunEnded
 Listener = Callable[[Event], None]

@@ -1,0 +1,308 @@
+"""The command line. Results go to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from connectome.errors import InputError
+from connectome.geometry import Box
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Raw electron-microscopy volumes to segmentations: exact, whole, simple.",
+)
+_ERRORS = Console(stderr=True)
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Set a value of the workflow; repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+WorkflowFile = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow's YAML file.")]
+VoxelSize = Annotated[
+    str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
+]
+
+
+@app.command()
+def run(
+    workflow: WorkflowFile,
+    settings: Settings = None,
+    runner: Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")] = "dask",
+    workers: Annotated[int | None, typer.Option(help="Worker processes of the local cluster; one per core.")] = None,
+    redo: Annotated[bool, typer.Option(help="Compute again what changed parameters make stale.")] = False,
+    prices: Annotated[Path | None, typer.Option(help="Price table (YAML) for the bill.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a workflow, or go on with it where it stopped."""
+    from connectome.runtime.accounting import Prices
+    from connectome.runtime.progress import ProgressDisplay
+    from connectome.runtime.run import run as run_workflow
+    from connectome.web.report import write_report
+    from connectome.workflow.workflow import Workflow
+
+    parsed, table = Workflow.load(workflow, settings or []), Prices.load(prices)
+    with ProgressDisplay(_ERRORS) as display:
+        outcome = run_workflow(parsed, runner=runner, n_workers=workers, redo=redo, prices=table, display=display)
+    summary = outcome.summary()
+    report = write_report(outcome.dataset, outcome.plan, summary)
+    for task in outcome.ended.quarantined:
+        _ERRORS.print(
+            f"[red]quarantined:[/] {task}; see its error with: connectome replay {outcome.dataset.url} {task}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if outcome.ended.n_blocked:
+        _ERRORS.print(f"{outcome.ended.n_blocked} tasks wait for them; run the same command to go on", highlight=False)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_summary(summary, report)
+    if not outcome.is_complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    workflow: WorkflowFile,
+    settings: Settings = None,
+    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Plan for a volume of this shape.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print tasks, bytes and peak memory per task before anything runs."""
+    from connectome.runtime.prepare import plan_workflow
+    from connectome.workflow.plan import estimate
+    from connectome.workflow.workflow import Workflow
+
+    planned = plan_workflow(Workflow.load(workflow, settings or []), _triple(shape, "--shape") if shape else None)
+    rows = [dataclasses.asdict(row) for row in estimate(planned)]
+    total = sum(row["n_tasks"] for row in rows)
+    if as_json:
+        print(json.dumps({"shape": planned.domain.shape, "tasks": total, "passes": rows}))
+        return
+    table = Grid(title=f"{planned.domain} at {_sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}")
+    for title in ("pass", "tasks", "read per task", "written per task", "peak per task"):
+        table.add_column(title, justify="left" if title == "pass" else "right")
+    for row in rows:
+        sizes = [_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
+        table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
+    Console().print(table)
+    print(f"{total:,} tasks")
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="TIFF, folder of sections, HDF5, MRC, npy, npz (#name) or a volume.")],
+    target: Annotated[str, typer.Argument(help="Where the OME-Zarr goes.")],
+    voxel_size: VoxelSize = None,
+    offset: Annotated[str, typer.Option(metavar="Z,Y,X", help="Offset of the first voxel, in voxels.")] = "0,0,0",
+    block: Annotated[str, typer.Option(metavar="Z,Y,X", help="Shard shape.")] = "128,128,128",
+    window: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Scale these values to 0-255.")] = None,
+    volume_format: Annotated[
+        str, typer.Option("--format", help="ome-zarr-0.5, ome-zarr-0.4, zarr2, n5 or precomputed.")
+    ] = "ome-zarr-0.5",
+) -> None:
+    """Bring a foreign volume into OME-Zarr with a mip pyramid, slab by slab."""
+    from connectome.runtime.progress import ProgressDisplay
+    from connectome.store.ingest import ingest as ingest_volume
+
+    with ProgressDisplay(_ERRORS) as display:
+        volume = ingest_volume(
+            source,
+            target,
+            voxel_size_nm=_floats(voxel_size, 3, "--voxel-size") if voxel_size else None,
+            offset=_triple(offset, "--offset"),
+            block=_triple(block, "--block"),
+            window=_floats(window, 2, "--window") if window else None,
+            format=volume_format,
+            progress=lambda done, total: display.ingested("volume", done, total),
+        )
+    print(f"{volume.url}: {volume.box} {volume.dtype} at {_sizes(volume.voxel_size_nm)} nm, {volume.n_levels} levels")
+
+
+@app.command()
+def evaluate(
+    segmentation: Annotated[str, typer.Argument(help="Volume to score.")],
+    truth: Annotated[str, typer.Argument(help="Truth of the same shape; voxels with 0 do not count.")],
+    mask: Annotated[str | None, typer.Option(help="Only voxels where this volume is not 0 count.")] = None,
+    box: Annotated[str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this box counts.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a segmentation against truth: variation of information and adapted Rand error."""
+    from connectome.runtime.evaluation import evaluate as evaluate_volumes
+
+    part = None
+    if box is not None:
+        try:
+            part = Box.parse(box)
+        except ValueError as error:
+            raise InputError(f"--box: {error}") from error
+    scores = evaluate_volumes(segmentation, truth, mask_url=mask, box=part)
+    values = {**dataclasses.asdict(scores), "voi": scores.voi}
+    if as_json:
+        print(json.dumps(values))
+        return
+    print(f"voi split {scores.voi_split:.4f} + merge {scores.voi_merge:.4f} = {scores.voi:.4f} bits")
+    print(f"adapted rand error {scores.adapted_rand_error:.4f} over {scores.n_voxels:,} voxels")
+
+
+@app.command()
+def checksum(volume: Annotated[str, typer.Argument(help="Any volume.")]) -> None:
+    """Print a hash of the voxels, the same whatever the chunking, format and store."""
+    from connectome.store.array_volume import open_volume
+    from connectome.store.checksum import checksum as checksum_volume
+
+    print(checksum_volume(open_volume(volume)))
+
+
+@app.command()
+def view(
+    dataset: Annotated[str, typer.Argument(help="A dataset, or a volume.")],
+    port: Annotated[int, typer.Option(help="Port of the page; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
+) -> None:
+    """Serve image and segmentation in Neuroglancer on this machine; no internet is needed."""
+    from connectome.web.view import serve
+
+    serve(dataset, port=port, open_browser=browser)
+
+
+@app.command()
+def export(
+    volume: Annotated[str, typer.Argument(help="Volume, such as runs/demo#segmentation.")],
+    target: Annotated[str, typer.Argument(help="Where the precomputed volume goes.")],
+    kind: Annotated[str | None, typer.Option(help="segmentation or image; told by the dtype if not given.")] = None,
+) -> None:
+    """Write Neuroglancer precomputed: sharded, compressed, with all mip levels."""
+    from connectome.export.precomputed import export_precomputed
+    from connectome.runtime.progress import ProgressDisplay
+
+    with ProgressDisplay(_ERRORS) as display:
+        url = export_precomputed(
+            volume, target, kind=kind, progress=lambda done, total: display.ingested("export", done, total)
+        )
+    print(f"precomputed://{url}")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training's YAML file.")], settings: Settings = None
+) -> None:
+    """Train an affinity network and write weights and manifest."""
+    from connectome.runtime.training import train_network
+
+    print(train_network(config, settings or [], _ERRORS))
+
+
+@app.command()
+def replay(
+    dataset: Annotated[str, typer.Argument(help="A dataset.")],
+    task: Annotated[str, typer.Argument(help="A task, as a run names it: stage:z,y,x or stage@level:z,y,x.")],
+) -> None:
+    """Run one task again in this process, with its full error."""
+    from connectome.runtime.run import replay as replay_task
+    from connectome.workflow.plan import Task
+
+    try:
+        print(replay_task(dataset, Task.parse(task)))
+    except InputError:
+        raise
+    except Exception:
+        traceback.print_exc()
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        _fail(f"{error.strerror}: {error.filename or 'while writing'}; free or choose another place and run again")
+    except KeyboardInterrupt:
+        _ERRORS.print("stopped; run the same command to go on")
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    _ERRORS.print(f"connectome: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def _triple(text: str, option: str) -> tuple[int, int, int]:
+    z, y, x = _floats(text, 3, option)
+    if any(value != int(value) for value in (z, y, x)):
+        raise InputError(f"{option} takes whole numbers, got {text!r}")
+    return int(z), int(y), int(x)
+
+
+def _floats(text: str, n: int, option: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.strip("()[] ").split(","))
+    except ValueError:
+        values = ()
+    if len(values) != n:
+        raise InputError(f"{option} takes {n} numbers with commas between, got {text!r}")
+    return values
+
+
+def _sizes(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def _print_summary(summary: dict[str, Any], report: str) -> None:
+    console = Console()
+    table = Grid(title=summary["dataset"])
+    for title in ("stage", "tasks", "core-seconds", "voxels per core-hour", "dollars per teravoxel"):
+        table.add_column(title, justify="left" if title == "stage" else "right")
+    for name, stage in summary["stages"].items():
+        table.add_row(
+            name,
+            f"{stage['tasks']:,}",
+            f"{stage['busy_seconds']:.1f}",
+            f"{stage['voxels_per_core_hour']:,}",
+            f"{stage['usd_per_teravoxel']:,.0f}",
+        )
+    table.add_section()
+    table.add_row(
+        "all, idle included",
+        "",
+        f"{summary['core_hours'] * 3600:.1f}",
+        f"{summary['voxels_per_core_hour']:,}",
+        f"{summary['usd_per_teravoxel']:,.0f}",
+    )
+    console.print(table)
+    if summary["agreement"]:
+        scores = summary["agreement"]
+        print(
+            f"against truth: voi split {scores['voi_split']:.3f} + merge {scores['voi_merge']:.3f}, "
+            f"adapted rand error {scores['adapted_rand_error']:.3f}"
+        )
+    print(f"report: {report}")
+    print(f"look at it: connectome view {summary['dataset']}")
+
+
+if __name__ == "__main__":
+    main()

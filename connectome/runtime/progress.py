@@ -1,0 +1,98 @@
+"""Progress on the terminal: a bar per pass with voxels per second and time left."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from connectome.runtime.events import Event, RunEnded, RunStarted, TaskDone, TaskFailed, TaskQuarantined
+from connectome.workflow.plan import Plan
+
+LINE_EVERY_S = 10.0
+
+
+class ProgressDisplay:
+    """Listens to a run and draws; on something other than a terminal it writes a line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:>14}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._ids: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
+        self._totals: dict[str, int] = {}
+        self._voxels: dict[str, int] = {}
+        self._first: dict[str, float] = {}
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def ingested(self, name: str, done: int, total: int) -> None:
+        """Show how far a foreign volume is brought in."""
+        if name not in self._ids:
+            self._ids[name] = self._bars.add_task(f"ingest {name}", total=total, rate="")
+        self._bars.update(self._ids[name], completed=done, total=total)
+        if done >= total and not self._console.is_terminal:
+            self._console.print(f"ingested {name}: {total:,} voxels")
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, RunStarted):
+            self._start(event.plan, event.n_done)
+        elif isinstance(event, TaskDone):
+            self._advance(event)
+        elif isinstance(event, TaskFailed):
+            self._console.print(
+                f"[yellow]try {event.attempt} of {event.task} failed:[/] {event.error}", highlight=False
+            )
+        elif isinstance(event, TaskQuarantined):
+            self._console.print(f"[red]{event.task} is quarantined[/]", highlight=False)
+        elif isinstance(event, RunEnded):
+            self._line()
+
+    def _start(self, plan: Plan, n_done: dict[str, int]) -> None:
+        for name, each in plan.passes.items():
+            self._done[name], self._totals[name] = n_done[name], len(each)
+            self._ids[name] = self._bars.add_task(name, total=len(each), completed=n_done[name], rate="")
+
+    def _advance(self, event: TaskDone) -> None:
+        name, now = event.task.stage, time.monotonic()
+        first = self._first.setdefault(name, now - event.receipt.wall_s)
+        self._done[name] += 1
+        self._voxels[name] = self._voxels.get(name, 0) + event.receipt.voxels
+        rate = self._voxels[name] / max(now - first, 1e-3)
+        self._bars.update(self._ids[name], advance=1, rate=f"{_short(rate)}voxel/s")
+        if now - self._last_line > LINE_EVERY_S:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        if not self._console.is_terminal:
+            parts = [f"{name} {self._done[name]}/{total}" for name, total in self._totals.items()]
+            self._console.print(", ".join(parts), highlight=False, soft_wrap=True)
+
+
+def _short(number: float) -> str:
+    for unit in ("", "k", "M", "G"):
+        if number < 1000:
+            return f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} T"

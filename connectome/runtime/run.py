@@ -1,0 +1,139 @@
+"""Runs a workflow from first voxel to bill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connectome.errors import InputError
+from connectome.runtime.accounting import Accounts, Prices
+from connectome.runtime.dask import DaskRunner
+from connectome.runtime.engine import Runner, execute
+from connectome.runtime.evaluation import evaluate
+from connectome.runtime.events import RunEnded
+from connectome.runtime.prepare import prepare
+from connectome.runtime.progress import ProgressDisplay
+from connectome.runtime.recorder import Recorder, recall
+from connectome.runtime.serial import SerialRunner
+from connectome.runtime.work import forget_volumes, perform
+from connectome.store.dataset import Dataset
+from connectome.store.ledger import receipt_record
+from connectome.workflow.plan import Plan, Task
+from connectome.workflow.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left: the dataset, its plan, the bill and what could not be done."""
+
+    dataset: Dataset
+    plan: Plan
+    ended: RunEnded
+    accounts: Accounts
+    prices: Prices
+    agreement: dict[str, float] | None
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.ended.quarantined and not self.ended.n_blocked
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures that ``connectome run --json`` prints."""
+        return {
+            "dataset": self.dataset.url,
+            "voxels": self.plan.domain.n_voxels,
+            "seconds": round(self.ended.seconds, 3),
+            **self.accounts.bill(self.plan.domain.n_voxels, self.prices),
+            "prices": self.prices.model_dump(),
+            "agreement": self.agreement,
+            "quarantined": [str(task) for task in self.ended.quarantined],
+            "blocked": self.ended.n_blocked,
+        }
+
+
+def run(
+    workflow: Workflow,
+    *,
+    runner: str = "dask",
+    n_workers: int | None = None,
+    redo: bool = False,
+    prices: Prices | None = None,
+    display: ProgressDisplay | None = None,
+) -> Outcome:
+    """Run a workflow, or go on with it where it stopped.
+
+    Parameters
+    ----------
+    workflow : Workflow
+    runner : str
+        ``serial``, ``dask`` (a LocalCluster) or a scheduler's ``tcp://`` address.
+    n_workers : int, optional
+        Worker processes of the LocalCluster.
+    redo : bool
+        Compute again what changed parameters make stale.
+    prices : Prices, optional
+        The default table where it is not given.
+    display : ProgressDisplay, optional
+        Told all events.
+    """
+    make = _runner_of(runner, n_workers)
+    forget_volumes()
+    plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
+    progress, accounts = recall(dataset, plan)
+    recorder = Recorder(dataset, accounts)
+    listeners = [recorder, *([display] if display else [])]
+    executor = make(plan, dataset)
+    try:
+        ended = execute(plan, executor, progress, listeners)
+    except BaseException:
+        recorder.flush()
+        raise
+    finally:
+        executor.close()
+    scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
+    return Outcome(dataset, plan, ended, accounts, prices or Prices.load(), scores)
+
+
+def replay(dataset_url: str, task: Task) -> str:
+    """Run one task of a dataset again in this process, so that its error can be seen and debugged.
+
+    The receipt goes to the ledger; the next run goes on from there.
+    """
+    dataset = Dataset.at(dataset_url)
+    record = dataset.read_record()
+    if record is None:
+        raise InputError(f"there is no dataset at {dataset_url}: give the folder that a run wrote")
+    plan = Plan.from_record(record["plan"])
+    if task.stage not in plan.passes or task.level >= plan.passes[task.stage].n_levels:
+        raise InputError(f"{dataset_url} has no pass {task.stage!r}; there are {', '.join(plan.passes)}")
+    receipt = perform(plan, dataset, task)
+    dataset.ledger.append([receipt_record(receipt)])
+    return f"{task} done in {receipt.wall_s:.2f} s"
+
+
+def _runner_of(name: str, n_workers: int | None) -> Callable[[Plan, Dataset], Runner]:
+    if n_workers is not None and n_workers < 1:
+        raise InputError(f"--workers is {n_workers}; at least 1 is wanted")
+    if name == "serial":
+        return SerialRunner
+    if name == "dask":
+        return lambda plan, dataset: DaskRunner(plan, dataset, n_workers=n_workers)
+    if "://" in name:
+        return lambda plan, dataset: DaskRunner(plan, dataset, address=name)
+    raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")
+
+
+def _score(plan: Plan, dataset: Dataset) -> dict[str, float] | None:
+    """Score the segmentation where there is truth."""
+    truth = plan.workflow.dataset.truth
+    if truth is None and "truth" in plan.writers:
+        truth = dataset.volume_url("truth")
+    if truth is None or "segmentation" not in plan.writers:
+        return None
+    scores = evaluate(dataset.volume_url("segmentation"), truth)
+    return {
+        "voi_split": scores.voi_split,
+        "voi_merge": scores.voi_merge,
+        "adapted_rand_error": scores.adapted_rand_error,
+    }
