@@ -1,8 +1,7 @@
-"""Arrays of foreign files with the face of a volume, held in memory: for truths and small results."""
+"""An array of a foreign file with the face of a volume, held in memory: for truths and small results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Triple
-from connectome.store.layout import VoxelSize, voxel_size
+from connectome.store.layout import VoxelSize
 from connectome.store.locations import StoreError
-from connectome.store.sources import is_foreign, open_source
-from connectome.store.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayVolume:
-    """An array with a place in space that can be read like a `Volume`. It travels as its URL."""
+    """An array with a place in space that can be read like a `Volume`."""
 
     url: str
     array: npt.NDArray[Any]
@@ -26,9 +23,6 @@ class ArrayVolume:
     n_channels: int | None
     stated_voxel_size_nm: VoxelSize | None
     n_levels: int = 1
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open_volume, (self.url, self.stated_voxel_size_nm)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -57,18 +51,3 @@ class ArrayVolume:
         if not self.level_box(level).contains(box):
             raise StoreError(f"box {box} reaches outside {self.url}, which is {self.box}")
         return np.array(self.array[(..., *box.relative_to(self.box.start).slices)], order="C")
-
-
-def read_array(url: str, voxel_size_nm: Sequence[float] | None = None) -> ArrayVolume:
-    """Read a foreign file's array into memory."""
-    source = open_source(url)
-    size = source.voxel_size_nm if voxel_size_nm is None else voxel_size(voxel_size_nm)
-    box = Box.of_shape(source.shape).shift(source.offset)
-    return ArrayVolume(source.url, source.read(), box, source.n_channels, size)
-
-
-def open_volume(url: str, voxel_size_nm: Sequence[float] | None = None) -> Volume | ArrayVolume:
-    """Open a volume, or read a foreign file's array into memory."""
-    if is_foreign(url):
-        return read_array(url, voxel_size_nm)
-    return Volume.open(url, voxel_size_nm=voxel_size_nm)

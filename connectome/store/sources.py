@@ -7,7 +7,7 @@ read how is decided by its suffix.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from connectome.geometry import Box
 from connectome.store import array_files, image_files
+from connectome.store.array_volume import ArrayVolume
 from connectome.store.formats import find_layout
+from connectome.store.layout import voxel_size
 from connectome.store.locations import Location, StoreError, scheme_of
 from connectome.store.slabs import LazySlab, Source, slabs_of
 from connectome.store.volume import Volume
@@ -91,3 +93,18 @@ def _volume_source(volume: Volume) -> Source:
     slabs = slabs_of(whole.shape[0], lambda a, b: LazySlab(functools.partial(read, a, b)))
     shape, channels, size = whole.shape, volume.n_channels, volume.stated_voxel_size_nm
     return Source(volume.url, shape, np.dtype(volume.dtype), slabs, channels, size, whole.start)
+
+
+def read_array(url: str, voxel_size_nm: Sequence[float] | None = None) -> ArrayVolume:
+    """Read a foreign file's array into memory."""
+    source = open_source(url)
+    size = source.voxel_size_nm if voxel_size_nm is None else voxel_size(voxel_size_nm)
+    box = Box.of_shape(source.shape).shift(source.offset)
+    return ArrayVolume(source.url, source.read(), box, source.n_channels, size)
+
+
+def open_volume(url: str, voxel_size_nm: Sequence[float] | None = None) -> Volume | ArrayVolume:
+    """Open a volume, or read a foreign file's array into memory."""
+    if is_foreign(url):
+        return read_array(url, voxel_size_nm)
+    return Volume.open(url, voxel_size_nm=voxel_size_nm)

@@ -22,6 +22,7 @@ from connectome.store.locations import (
     Location,
     StoreError,
     context,
+    delete_key,
     delete_keys,
     first_line,
     open_keys,
@@ -74,12 +75,15 @@ class Volume:
         kind: Kind | None = None,
         encoding: str | None = None,
         delete_existing: bool = False,
+        is_finished: bool = True,
     ) -> Volume:
         """Create an empty volume (all zeros) that is written by blocks of `write_shape`.
 
         `factors` are the cumulative pooling factors of the levels, from (1, 1, 1); or `n_levels` takes
         the first ones of `pyramid_factors`. Precomputed alone knows a `kind` (by default integers wider
         than 16 bits are a segmentation) and an `encoding`: raw, jpeg or compressed_segmentation.
+        With `is_finished=False` nobody can open the volume before `finish` is called; it must lie in
+        an empty place, or in that of another unfinished one, which is deleted.
         """
         if format not in CREATE:
             raise StoreError(f"unknown volume format {format!r}; wanted is one of {', '.join(CREATE)}")
@@ -95,6 +99,8 @@ class Volume:
         if scheme_of(place) in READ_ONLY:
             raise StoreError(f"cannot write {place}: http is read only; write to a path, gs:// or s3://")
         _make_room(place, delete_existing)
+        if not is_finished:
+            _claim(place)
         voxel_type = np.dtype(dtype)
         is_labels = is_label_type(voxel_type) and n_channels is None
         kind = kind or ("segmentation" if is_labels else "image")
@@ -109,7 +115,17 @@ class Volume:
             raise
         except ValueError as error:
             raise write_error(place, error) from error
-        return cls.open(place)
+        layout = find_layout(place)
+        assert layout is not None
+        return cls(place, layout, size)
+
+    def finish(self) -> None:
+        """Let others open a volume that was created with ``is_finished=False``."""
+        delete_key(self.url, INCOMPLETE)
+
+    def delete(self) -> None:
+        """Delete the volume with all its voxels."""
+        delete_keys(self.url)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.url, self.stated_voxel_size_nm)
@@ -236,13 +252,21 @@ def _open_level(url: str, layout: Layout, level: int) -> Any:
 
 
 def _make_room(url: str, delete_existing: bool) -> None:
-    exists = find_layout(url) is not None or read_key(url, INCOMPLETE) is not None
+    is_abandoned = read_key(url, INCOMPLETE) is not None
+    exists = not is_abandoned and find_layout(url) is not None
     if exists and not delete_existing:
         raise StoreError(f"{url} exists already; delete it, or choose another place")
-    if exists:
+    if exists or is_abandoned:
         delete_keys(url)
     elif delete_existing and (others := open_keys(url).list().result()):
         raise StoreError(f"{url} holds something that is no volume ({others[0].decode()}): it is not deleted")
+
+
+def _claim(url: str) -> None:
+    """Mark an empty place as that of an unfinished volume: whatever is there later may be deleted."""
+    if others := open_keys(url).list().result():
+        raise StoreError(f"{url} is not empty, it holds {others[0].decode()}; choose another place")
+    write_key(url, INCOMPLETE, b"An unfinished volume: what wrote it was interrupted. It may be deleted.\n")
 
 
 def is_volume(url: str) -> bool:

@@ -8,9 +8,8 @@ import pytest
 import tifffile
 
 from connectome.geometry import Box
-from connectome.store.array_volume import open_volume
 from connectome.store.locations import StoreError
-from connectome.store.sources import open_source
+from connectome.store.sources import open_source, open_volume
 from connectome.store.volume import Volume
 
 
