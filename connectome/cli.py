@@ -124,7 +124,7 @@ def ingest(
             voxel_size_nm=_floats(voxel_size, 3, "--voxel-size") if voxel_size else None,
             offset=_triple(offset, "--offset"),
             block=_triple(block, "--block"),
-            window=_floats(window, 2, "--window") if window else None,
+            window=_pair(window, "--window") if window else None,
             format=volume_format,
             progress=lambda done, total: display.ingested("volume", done, total),
         )
@@ -160,7 +160,7 @@ def evaluate(
 @app.command()
 def checksum(volume: Annotated[str, typer.Argument(help="Any volume.")]) -> None:
     """Print a hash of the voxels, the same whatever the chunking, format and store."""
-    from connectome.store.array_volume import open_volume
+    from connectome.store.sources import open_volume
     from connectome.store.checksum import checksum as checksum_volume
 
     print(checksum_volume(open_volume(volume)))
@@ -248,6 +248,11 @@ def _triple(text: str, option: str) -> tuple[int, int, int]:
     if any(value != int(value) for value in (z, y, x)):
         raise InputError(f"{option} takes whole numbers, got {text!r}")
     return int(z), int(y), int(x)
+
+
+def _pair(text: str, option: str) -> tuple[float, float]:
+    low, high = _floats(text, 2, option)
+    return low, high
 
 
 def _floats(text: str, n: int, option: str) -> tuple[float, ...]:

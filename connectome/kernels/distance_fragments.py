@@ -112,7 +112,7 @@ def distance_heights(
     sections = parameters.per_section
     first_axis = 1 if sections else 0
     lowest = tuple(a == d for a, d in zip(read_box.start, domain.start, strict=True))
-    squared = _boundary(affinities, parameters.boundary_sum, parameters.cap**2, lowest, first_axis)
+    squared: npt.NDArray[np.int32] = _boundary(affinities, parameters.boundary_sum, parameters.cap**2, lowest, first_axis)
     scratch = np.empty_like(squared)
     for axis in range(first_axis, 3):
         size = parameters.voxel_size[axis]
@@ -285,7 +285,7 @@ def _highest_neighbours(
                             step[chosen % 3] if chosen >= 3 else -step[chosen % 3]
                         )
                         if value > top or noise > top_hash or (noise == top_hash and later):
-                            top, top_hash, chosen = value, noise, k + 3 * upper
+                            top, top_hash, chosen = np.int64(value), noise, k + 3 * upper
                 if top <= 0 and heights[at] == 0:
                     chosen = 6
                 best[z, y, x] = chosen

@@ -7,6 +7,7 @@ The block that owns the higher voxel owns the voxel edge. Each voxel edge adds
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from connectome.kernels.fragments import Affinities, FaceLinks, Labels
 from connectome.kernels.jit import jit
 from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash, location_hashes
 
-Columns = dict[str, npt.NDArray[np.generic]]
+Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def _break_tie(values, top, index, step, mask):
             n_equal += 1
     if n_equal == 1:
         return chosen
-    best_hash, best_index, best_axis = -1, -1, -1
+    best_hash, best_index, best_axis = np.int64(-1), -1, -1
     for k in range(6):
         if values[k] == top:
             axis = k % 3

@@ -17,7 +17,7 @@ _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 
 
 @jit
-def location_hash(index: int, axis: int, mask: np.uint64) -> int:
+def location_hash(index: int, axis: int, mask: np.uint64) -> np.int64:
     """Hash (global index of the higher voxel, axis) to the bits of `mask`."""
     x = np.uint64(index * 3 + axis + 1) * _FIRST
     x ^= x >> np.uint64(31)

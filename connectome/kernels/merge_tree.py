@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +169,7 @@ def _concatenate(tables: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def _inside(ids: npt.NDArray[np.generic], box: Box, domain: Box) -> npt.NDArray[np.bool_]:
+def _inside(ids: npt.NDArray[Any], box: Box, domain: Box) -> npt.NDArray[np.bool_]:
     """Tell which ids decode to a voxel of `box`."""
     inside = np.ones(ids.size, np.bool_)
     relative = box.relative_to(domain.start)
@@ -179,7 +180,7 @@ def _inside(ids: npt.NDArray[np.generic], box: Box, domain: Box) -> npt.NDArray[
     return inside
 
 
-def _positions(ids: Ids, wanted: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+def _positions(ids: Ids, wanted: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Find `wanted` in the sorted `ids`; every one must be there."""
     place = np.searchsorted(ids, wanted.astype(np.uint64))
     if not (place < ids.size).all() or not np.array_equal(ids[place], wanted):
@@ -187,7 +188,7 @@ def _positions(ids: Ids, wanted: npt.NDArray[np.generic]) -> npt.NDArray[np.int6
     return place.astype(np.int64)
 
 
-def _current(alias: Columns, raw: npt.NDArray[np.generic]) -> Ids:
+def _current(alias: Columns, raw: npt.NDArray[Any]) -> Ids:
     current: Ids = alias["id"].astype(np.uint64)[_positions(alias["raw"].astype(np.uint64), raw)]
     return current
 

@@ -174,7 +174,7 @@ def execute(plan: Plan, runner: Runner, progress: Progress, listeners: list[List
 def _fill(plan: Plan, runner: Runner, queues: Mapping[str, _Queue], attempts: dict[Task, int]) -> None:
     """Submit ready tasks, the latest pass first, until the window is full."""
     free = runner.n_slots - len(attempts)
-    for queue in reversed(queues.values()):
+    for queue in reversed(list(queues.values())):
         while free > 0 and (task := queue.pop_ready(plan)) is not None:
             attempts[task] = 1
             runner.submit(task, 1)

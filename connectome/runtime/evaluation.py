@@ -11,7 +11,7 @@ from connectome.errors import InputError
 from connectome.geometry import Box, Grid
 from connectome.kernels.contingency import add_tables, contingency
 from connectome.metrics import Agreement, agreement
-from connectome.store.array_volume import open_volume
+from connectome.store.sources import open_volume
 
 BLOCK = (128, 512, 512)
 

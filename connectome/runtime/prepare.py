@@ -137,7 +137,7 @@ def _signature(location: Location, box: Box) -> str:
 
 
 def _domain(workflow: Workflow, externals: list[_External]) -> tuple[Box, VoxelSize]:
-    made = [found for stage in workflow.running_stages if (found := stage.domain()) is not None]
+    made = [volume for stage in workflow.running_stages if (volume := stage.domain()) is not None]
     found = [(each.box, each.voxel_size_nm) for each in externals] + made
     if not found:
         raise InputError("the workflow has no volume: set dataset.image, or begin with a stage that makes one")

@@ -11,7 +11,7 @@ from connectome.runtime.accounting import Accounts, Prices
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import Runner, execute
 from connectome.runtime.evaluation import evaluate
-from connectome.runtime.events import RunEnded
+from connectome.runtime.events import Listener, RunEnded
 from connectome.runtime.prepare import prepare
 from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.recorder import Recorder, recall
@@ -82,7 +82,7 @@ def run(
     plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
     progress, accounts = recall(dataset, plan)
     recorder = Recorder(dataset, accounts)
-    listeners = [recorder, *([display] if display else [])]
+    listeners: list[Listener] = [recorder, *([display] if display else [])]
     executor = make(plan, dataset)
     try:
         ended = execute(plan, executor, progress, listeners)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from connectome.geometry import Block, Box, Halo, Triple
 
-Columns = dict[str, npt.NDArray[np.generic]]
+Columns = dict[str, npt.NDArray[Any]]
 VoxelSize = tuple[float, float, float]
 
 

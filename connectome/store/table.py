@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from connectome.errors import DiskFullError, InputError
 from connectome.geometry import Triple
 
-Columns = dict[str, npt.NDArray[np.generic]]
+Columns = dict[str, npt.NDArray[Any]]
 
 # gcsfs probes for hierarchical namespaces with a client that no emulator answers; plain buckets need none.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

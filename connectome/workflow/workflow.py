@@ -108,17 +108,7 @@ class Workflow(_Section):
     @classmethod
     def load(cls, path: str, settings: Sequence[str] = ()) -> Workflow:
         """Read a YAML file and apply settings written ``key.sub=value``."""
-        file = Path(path)
-        try:
-            content = yaml.safe_load(file.read_text())
-        except FileNotFoundError as error:
-            raise InputError(f"there is no workflow file {path}: give the path of a YAML file") from error
-        except IsADirectoryError as error:
-            raise InputError(f"{path} is a folder; wanted is a workflow's YAML file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise InputError(f"{path} holds no workflow: wanted are the keys dataset, grid and stages")
+        content = load_yaml(path)
         for setting in settings:
             apply_setting(content, setting)
         return cls.parse(content, source=path)
@@ -136,28 +126,49 @@ class Workflow(_Section):
         return self.model_dump(mode="json")
 
 
+def load_yaml(path: str) -> dict[str, Any]:
+    """Read a YAML file of keys and values."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}: give the path of a YAML file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; wanted is a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no keys and values: see workflows/ for examples")
+    return content
+
+
 def apply_setting(content: dict[str, Any], setting: str) -> None:
     """Set one value of a workflow in place.
 
     ``dataset.url=...``, ``grid.block=...`` and ``attempts=...`` address sections; any other first word
     is a stage's name.
     """
+    first = setting.partition("=")[0].split(".")[0].strip()
+    if first in Workflow.model_fields or "." not in setting.partition("=")[0]:
+        set_value(content, setting)
+    else:
+        stages = content.get("stages")
+        named = [s for s in stages or () if isinstance(s, dict) and s.get("stage") == first]
+        if not named:
+            known = [s.get("stage") for s in stages or () if isinstance(s, dict)] + list(Workflow.model_fields)
+            raise InputError(
+                f"--set {setting}: {first!r} is no section and no stage of this workflow"
+                f"{_suggestion(first, known)}; there are {', '.join(map(str, known))}"
+            )
+        set_value(named[0], setting.strip().removeprefix(f"{first}."))
+
+
+def set_value(content: dict[str, Any], setting: str) -> None:
+    """Set the value at ``key.sub=value`` in place."""
     key, separator, text = setting.partition("=")
     path = key.strip().split(".")
     if not separator or not all(path):
         raise InputError(f"--set takes key.sub=value, got {setting!r}")
-    if path[0] in Workflow.model_fields or len(path) == 1:
-        target = content
-    else:
-        stages = content.get("stages")
-        named = [s for s in stages or () if isinstance(s, dict) and s.get("stage") == path[0]]
-        if not named:
-            known = [s.get("stage") for s in stages or () if isinstance(s, dict)] + list(Workflow.model_fields)
-            raise InputError(
-                f"--set {setting}: {path[0]!r} is no section and no stage of this workflow"
-                f"{_suggestion(path[0], known)}; there are {', '.join(map(str, known))}"
-            )
-        target, path = named[0], path[1:]
+    target = content
     for part in path[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
