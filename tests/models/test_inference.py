@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from connectome.errors import InputError
+from connectome.geometry import Box, Grid
+from connectome.models import Network, predict_affinities, working_bytes
+from connectome.models.engine import Engine, available_engine, load_module, run_tile
+from connectome.models.inference import RECENT_BYTES, _recent, _RecentTiles
+from tests.models.small_networks import FLAT, random_network
+
+DOMAIN = Box((5, -3, 2), (19, 18, 29))
+
+
+@pytest.fixture(scope="module", params=["cubic", "flat"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "cubic":
+        return random_network(folder)
+    return random_network(
+        folder, architecture=FLAT, augmentation={"symmetry": "section"}, patch=(1, 6, 4), tile=(3, 6, 8)
+    )
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, DOMAIN.shape, np.uint8)
+
+
+def predict(network: Network, image: np.ndarray, box: Box, domain: Box = DOMAIN) -> np.ndarray:
+    read_box = network.image_box(domain, box)
+    part = image[read_box.relative_to(domain.start).slices]
+    return predict_affinities(network, part, read_box, domain, box)
+
+
+@pytest.mark.parametrize("block_shape", [(5, 11, 13), (8, 12, 16), (14, 30, 7)])
+def test_every_box_gives_the_same_bytes(network: Network, image: np.ndarray, block_shape: tuple[int, int, int]) -> None:
+    whole = predict(network, image, DOMAIN)
+    assert whole.dtype == np.uint8
+    assert whole.std() > 10
+    grid = Grid(DOMAIN, block_shape)
+    for index in grid.indices():
+        box = grid.box_at(index)
+        _recent._tiles.clear()
+        inside = (slice(None), *box.relative_to(DOMAIN.start).slices)
+        np.testing.assert_array_equal(predict(network, image, box), whole[inside])
+
+
+def test_single_voxels_at_the_corners(network: Network, image: np.ndarray) -> None:
+    whole = predict(network, image, DOMAIN)
+    for corner in (DOMAIN.start, tuple(n - 1 for n in DOMAIN.stop), (12, 9, 15)):
+        box = Box(corner, tuple(n + 1 for n in corner))
+        inside = (slice(None), *box.relative_to(DOMAIN.start).slices)
+        np.testing.assert_array_equal(predict(network, image, box), whole[inside])
+
+
+def test_tiles_equal_the_network_on_the_whole_image(network: Network, image: np.ndarray) -> None:
+    # In double precision, one pass over the reflected whole: at most the last grey level may differ.
+    halo, stride = network.halo, network.architecture.stride
+    extra = [-n % s for n, s in zip(DOMAIN.shape, stride, strict=True)]
+    margins = [(low, high + more) for low, high, more in zip(halo.low, halo.high, extra, strict=True)]
+    padded = torch.from_numpy(np.pad(image, margins, mode="reflect").astype(np.float64))
+    module = load_module(network, Engine("cpu", "float32"))
+    normalisation = network.manifest.normalisation
+    with torch.inference_mode():
+        normalised = (padded - normalisation.mean) / normalisation.standard_deviation
+        probability = torch.sigmoid(module.double()(normalised[None, None]))[0].numpy()
+    load_module.cache_clear()
+    expected = probability[(slice(None), *Box.of_shape(DOMAIN.shape).slices)] * 255
+    exact = available_engine().precision == "float32"
+    difference = np.abs(predict(network, image, DOMAIN) - expected)
+    assert difference.max() <= (0.51 if exact else 16)
+    assert difference.mean() < (0.3 if exact else 1.5)
+
+
+def test_both_precisions_are_close(network: Network, image: np.ndarray) -> None:
+    box = Box.of_shape(network.architecture.input_shape(network.architecture.stride))
+    tile = np.ascontiguousarray(np.resize(image, box.shape))
+    exact = run_tile(network, Engine("cpu", "float32"), tile).astype(int)
+    rounded = run_tile(network, Engine("cpu", "bfloat16"), tile).astype(int)
+    assert np.abs(exact - rounded).max() <= 24
+
+
+def test_a_volume_smaller_than_the_halo(network: Network) -> None:
+    domain = Box.of_shape((2, 1, 3))
+    image = np.array([[[10, 200, 90]], [[0, 255, 30]]], np.uint8)
+    whole = predict(network, image, domain, domain)
+    assert whole.shape == (3, 2, 1, 3)
+    one = Box((1, 0, 2), (2, 1, 3))
+    np.testing.assert_array_equal(predict(network, image, one, domain), whole[:, 1:, :, 2:])
+
+
+def test_recent_tiles_change_nothing_and_stay_bounded(network: Network, image: np.ndarray) -> None:
+    _recent._tiles.clear()
+    first = predict(network, image, DOMAIN)
+    assert len(_recent._tiles) > 1
+    np.testing.assert_array_equal(predict(network, image, DOMAIN), first)
+    other = 255 - image
+    assert not np.array_equal(predict(network, other, DOMAIN), first)
+    recent = _RecentTiles()
+    for key in range(5):
+        recent.put(bytes([key]), np.zeros(RECENT_BYTES // 3, np.uint8))
+    assert recent.get(b"\x01") is None
+    assert recent.get(b"\x04") is not None
+
+
+def test_threads_of_the_caller_change_nothing(network: Network, image: np.ndarray) -> None:
+    once = predict(network, image, DOMAIN)
+    _recent._tiles.clear()
+    torch.set_num_threads(2)
+    np.testing.assert_array_equal(predict(network, image, DOMAIN), once)
+    assert torch.get_num_threads() == 1
+
+
+def test_wrong_boxes_and_images_are_refused(network: Network, image: np.ndarray) -> None:
+    box = Box(DOMAIN.start, tuple(n + 1 for n in DOMAIN.start))
+    with pytest.raises(InputError, match="must be uint8, got uint16"):
+        predict_affinities(network, image.astype(np.uint16), DOMAIN, DOMAIN, box)
+    with pytest.raises(ValueError, match="leaves the volume"):
+        predict_affinities(network, image, DOMAIN, DOMAIN, DOMAIN.shift((1, 0, 0)))
+    with pytest.raises(ValueError, match="read image_box"):
+        predict_affinities(network, image[:1, :1, :1], box, DOMAIN, box)
+    with pytest.raises(ValueError, match="read that box"):
+        predict_affinities(network, image[1:], DOMAIN, DOMAIN, box)
+
+
+def test_working_memory_counts_the_tile(network: Network) -> None:
+    assert working_bytes(network) > RECENT_BYTES

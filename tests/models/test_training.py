@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from connectome.errors import InputError
+from connectome.geometry import Box
+from connectome.models import load_network, predict_affinities
+from connectome.models.training import TrainingReport, train
+from tests.models.small_networks import configuration, toy
+
+
+def read(name: str) -> np.ndarray:
+    return toy()[name]
+
+
+def test_training_learns_a_toy(tmp_path: Path) -> None:
+    reports: list[TrainingReport] = []
+    config = configuration(
+        tmp_path,
+        steps=60,
+        batch=2,
+        learning_rate=1e-2,
+        average_decay=0.9,
+        checkpoint_s=0.3,
+        validation=[{"image": "toy#image", "labels": "toy#labels", "box": "0:16,0:16,0:16"}],
+        augmentation={"symmetry": "none"},
+    )
+    path = train(config, read, progress=reports.append)
+    assert reports[-1].share_done == 1
+    assert reports[-1].loss < 0.75 * reports[0].loss
+    assert reports[-1].validation_loss is not None
+    network = load_network(str(path))
+    assert network.manifest.training.figures["steps"] == 60
+    image = toy()["toy#image"]
+    domain = Box.of_shape(image.shape)
+    affinities = predict_affinities(network, image, domain, domain, domain)
+    assert affinities[2][:, :, 12].mean() > affinities[2][:, :, 16].mean() + 60
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path.with_suffix(".safetensors"))
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = train(configuration(tmp_path / "whole", steps=6, warm_up=0.5), read)
+
+    def stop(report: TrainingReport) -> None:
+        if report.step == 3:
+            raise KeyboardInterrupt
+
+    interrupted = configuration(tmp_path / "parts", steps=6, warm_up=0.5, checkpoint_s=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, read, progress=stop)
+    assert not (tmp_path / "parts" / "small.yaml").exists()
+    parts = train(interrupted, read)
+    for name, value in weights_of(whole).items():
+        assert torch.equal(weights_of(parts)[name], value)
+
+
+def test_a_finished_run_only_releases_again(tmp_path: Path) -> None:
+    config = configuration(tmp_path, steps=2)
+    first = train(config, read).read_bytes()
+    reports: list[TrainingReport] = []
+    assert train(config, read, progress=reports.append).read_bytes() == first
+    assert reports == []
+
+
+def test_a_changed_run_is_not_resumed(tmp_path: Path) -> None:
+    train(configuration(tmp_path, steps=1), read)
+    with pytest.raises(InputError, match=r"begun with other values of boundary_weight, seed: restore them"):
+        train(configuration(tmp_path, steps=2, seed=5, boundary_weight=2.0), read)
+
+
+def test_time_ends_training(tmp_path: Path) -> None:
+    path = train(configuration(tmp_path, steps=None, minutes=0.005), read)
+    assert load_network(str(path)).manifest.training.figures["minutes"] < 1
+
+
+def test_a_phantom_is_a_source(tmp_path: Path) -> None:
+    asked = []
+
+    def generate(box: Box, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((box, seed))
+        return toy()["toy#image"], toy()["toy#labels"]
+
+    source = {"phantom_seed": 7, "box": "0:24,0:28,0:32"}
+    train(configuration(tmp_path, sources=[source], steps=1), read, generate)
+    assert asked == [(Box.of_shape((24, 28, 32)), 7)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": None}, "training never ends"),
+        ({"patch": (7, 8, 8)}, "choose positive multiples"),
+        ({"momentum": 1}, "Extra inputs"),
+        ({"sources": [{"image": "a"}]}, "both image and labels"),
+        ({"sources": [{"phantom_seed": 1}]}, "wants phantom_seed and box"),
+        ({"sources": [{"image": "a", "labels": "b", "box": "0:1"}]}, "written z0:z1"),
+        ({"name": "../up"}, "pattern"),
+    ],
+)
+def test_bad_configurations_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        configuration(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": [{"image": "toy#image", "labels": "toy#labels", "box": "0:99,0:9,0:9"}]}, "choose one inside"),
+        ({"sources": [{"image": "toy#image", "labels": "toy#labels", "box": "0:4,0:9,0:9"}]}, "smaller than the"),
+        ({"sources": [{"image": "toy#labels", "labels": "toy#labels"}]}, "must be uint8"),
+    ],
+)
+def test_bad_sources_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(configuration(tmp_path, **changes), read)
