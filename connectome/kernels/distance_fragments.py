@@ -162,19 +162,33 @@ def _spread(source, target, size, reach):
     """Lower envelope of the parabolas (size * offset)^2 + source within `reach`, along the middle axis."""
     n_outer, n, n_inner = source.shape
     for outer in range(n_outer):
+        if n_inner == 1:  # the loop that vectorises is then the one along the axis
+            _spread_line(source[outer, :, 0], target[outer, :, 0], size, reach)
+            continue
         for i in range(n):
             row = target[outer, i]
             row[:] = source[outer, i]
             for offset in range(1, reach + 1):
-                rise = (size * offset) ** 2
+                rise = np.int32((size * offset) ** 2)
                 if i >= offset:
-                    below = source[outer, i - offset]
-                    for k in range(n_inner):
-                        row[k] = min(row[k], below[k] + rise)
+                    _lower(row, source[outer, i - offset], rise)
                 if i + offset < n:
-                    above = source[outer, i + offset]
-                    for k in range(n_inner):
-                        row[k] = min(row[k], above[k] + rise)
+                    _lower(row, source[outer, i + offset], rise)
+
+
+@jit
+def _spread_line(source, target, size, reach):
+    target[:] = source
+    for offset in range(1, min(reach + 1, source.size)):
+        rise = np.int32((size * offset) ** 2)
+        _lower(target[offset:], source[: source.size - offset], rise)
+        _lower(target[: source.size - offset], source[offset:], rise)
+
+
+@jit
+def _lower(row, other, rise):
+    for k in range(row.size):
+        row[k] = min(row[k], other[k] + rise)
 
 
 @jit
@@ -195,12 +209,15 @@ def _binomial(source, target):
     """[1 2 1] sums along the middle axis; the ends repeat."""
     n_outer, n, n_inner = source.shape
     for outer in range(n_outer):
+        if n_inner == 1:
+            line, sums = source[outer, :, 0], target[outer, :, 0]
+            for i in range(1, n - 1):
+                sums[i] = line[i - 1] + 2 * line[i] + line[i + 1]
+            sums[0] = 3 * line[0] + line[min(1, n - 1)]
+            sums[n - 1] = line[max(n - 2, 0)] + 3 * line[n - 1]
+            continue
         for i in range(n):
-            below, here, above = (
-                source[outer, max(i - 1, 0)],
-                source[outer, i],
-                source[outer, min(i + 1, n - 1)],
-            )
+            below, here, above = source[outer, max(i - 1, 0)], source[outer, i], source[outer, min(i + 1, n - 1)]
             row = target[outer, i]
             for k in range(n_inner):
                 row[k] = below[k] + 2 * here[k] + above[k]
@@ -208,85 +225,95 @@ def _binomial(source, target):
 
 @jit
 def _distance_links(
-    heights,
-    read_start,
-    core_start,
-    core_shape,
-    start,
-    shape,
-    domain_start,
-    domain_shape,
-    plateau,
-    first_axis,
-    mask,
+    heights, read_start, core_start, core_shape, start, shape, domain_start, domain_shape, plateau, first_axis, mask
 ):
     highest = _highest_neighbours(
         heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask
     )
     links = np.zeros(shape, np.uint8)
-    offset = (start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2])
-    origin = (start[0] - read_start[0], start[1] - read_start[1], start[2] - read_start[2])
+    cz, cy, cx = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
+    rz, ry, rx = start[0] - read_start[0], start[1] - read_start[1], start[2] - read_start[2]
+    has_z = first_axis == 0 and start[0] > domain_start[0]
+    has_y, has_x = start[1] > domain_start[1], start[2] > domain_start[2]
     for z in range(shape[0]):
+        with_z = first_axis == 0 and (z > 0 or has_z)
         for y in range(shape[1]):
+            with_y = y > 0 or has_y
             for x in range(shape[2]):
-                cz, cy, cx = z + offset[0], y + offset[1], x + offset[2]
-                here = highest[cz, cy, cx]
+                here = highest[z + cz, y + cy, x + cx]
                 if here == 6:
                     continue
+                level = heights[z + rz, y + ry, x + rx] == plateau
                 bits = 8
-                at_plateau = heights[z + origin[0], y + origin[1], x + origin[2]] == plateau
-                for axis in range(first_axis, 3):
-                    step = (1 if axis == 0 else 0, 1 if axis == 1 else 0, 1 if axis == 2 else 0)
-                    at = start[0] + z if axis == 0 else (start[1] + y if axis == 1 else start[2] + x)
-                    if at == domain_start[axis]:
-                        continue
-                    below = highest[cz - step[0], cy - step[1], cx - step[2]]
-                    level = at_plateau and (
-                        heights[z + origin[0] - step[0], y + origin[1] - step[1], x + origin[2] - step[2]]
-                        == plateau
-                    )
-                    if level or here == axis or below == axis + 3:
-                        bits |= 1 << axis
+                if with_z and (
+                    here == 0
+                    or highest[z + cz - 1, y + cy, x + cx] == 3
+                    or (level and heights[z + rz - 1, y + ry, x + rx] == plateau)
+                ):
+                    bits |= 1
+                if with_y and (
+                    here == 1
+                    or highest[z + cz, y + cy - 1, x + cx] == 4
+                    or (level and heights[z + rz, y + ry - 1, x + rx] == plateau)
+                ):
+                    bits |= 2
+                if (x > 0 or has_x) and (
+                    here == 2
+                    or highest[z + cz, y + cy, x + cx - 1] == 5
+                    or (level and heights[z + rz, y + ry, x + rx - 1] == plateau)
+                ):
+                    bits |= 4
                 links[z, y, x] = bits
     return links
 
 
 @jit
-def _highest_neighbours(
-    heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask
-):
+def _highest_neighbours(heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask):
     """Direction of each voxel's highest neighbour: 0-2 lower z, y, x; 3-5 upper; 6 if it and all around are 0."""
     best = np.empty(core_shape, np.uint8)
-    extent = heights.shape
+    nz, ny, nx = heights.shape
+    oz, oy, ox = core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2]
     step = (domain_shape[1] * domain_shape[2], domain_shape[2], 1)
-    origin = (core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2])
+    values = np.empty(6, np.int32)
     for z in range(core_shape[0]):
         for y in range(core_shape[1]):
+            az, ay = z + oz, y + oy
+            gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
+            row = (gz * domain_shape[1] + gy) * domain_shape[2] + core_start[2] - domain_start[2]
+            low_z, high_z = first_axis == 0 and az > 0, first_axis == 0 and az + 1 < nz
             for x in range(core_shape[2]):
-                at = (z + origin[0], y + origin[1], x + origin[2])
-                index = 0
-                for k in range(3):
-                    index = index * domain_shape[k] + (at[k] + read_start[k] - domain_start[k])
-                top, top_hash, chosen = np.int64(-1), np.int64(-1), 6
-                for k in range(first_axis, 3):
-                    for upper in range(2):
-                        place = at[k] + (1 if upper else -1)
-                        if place < 0 or place >= extent[k]:
-                            continue
-                        nz = place if k == 0 else at[0]
-                        ny = place if k == 1 else at[1]
-                        nx = place if k == 2 else at[2]
-                        value = np.int64(heights[nz, ny, nx])
-                        if value < top:
-                            continue
-                        other = index + step[k] if upper else index - step[k]
-                        noise = location_hash(other, 0, mask)
-                        later = chosen == 6 or other > index + (
-                            step[chosen % 3] if chosen >= 3 else -step[chosen % 3]
-                        )
-                        if value > top or noise > top_hash or (noise == top_hash and later):
-                            top, top_hash, chosen = np.int64(value), noise, k + 3 * upper
-                if top <= 0 and heights[at] == 0:
-                    chosen = 6
-                best[z, y, x] = chosen
+                ax = x + ox
+                values[0] = heights[az - 1, ay, ax] if low_z else -1
+                values[1] = heights[az, ay - 1, ax] if ay > 0 else -1
+                values[2] = heights[az, ay, ax - 1] if ax > 0 else -1
+                values[3] = heights[az + 1, ay, ax] if high_z else -1
+                values[4] = heights[az, ay + 1, ax] if ay + 1 < ny else -1
+                values[5] = heights[az, ay, ax + 1] if ax + 1 < nx else -1
+                top = values[0]
+                for k in range(1, 6):
+                    top = max(top, values[k])
+                if top < 0 or (top == 0 and heights[az, ay, ax] == 0):
+                    best[z, y, x] = 6
+                else:
+                    best[z, y, x] = _last_of_equals(values, top, row + x, step, mask)
     return best
+
+
+@jit
+def _last_of_equals(values, top, index, step, mask):
+    """Among the neighbours of height `top`, return the one that is last by (hash, index)."""
+    chosen, n_equal = 6, 0
+    for k in range(6):
+        if values[k] == top:
+            chosen = k
+            n_equal += 1
+    if n_equal == 1:
+        return chosen
+    top_hash, top_index = np.int64(-1), np.int64(-1)
+    for k in range(6):
+        if values[k] == top:
+            other = index - step[k] if k < 3 else index + step[k - 3]
+            noise = location_hash(other, 0, mask)
+            if noise > top_hash or (noise == top_hash and other > top_index):
+                chosen, top_hash, top_index = k, noise, other
+    return chosen
