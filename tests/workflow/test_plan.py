@@ -1,0 +1,83 @@
+import itertools
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectome.errors import InputError
+from connectome.geometry import Box
+from connectome.stages.stage import TableArtifact
+from connectome.workflow.plan import Plan, Task, estimate
+from connectome.workflow.workflow import Workflow
+from tests.tissue import workflow_content
+
+CONTENT = workflow_content("runs/plan", "affinities.zarr", (20, 20, 20))
+
+
+def make_plan(shape, block=(20, 20, 20), offset=(0, 0, 0)):
+    content = {**CONTENT, "grid": {"block": list(block)}}
+    domain = Box.of_shape(shape).shift(offset)
+    return Plan(Workflow.parse(content), domain, (20.0, 20.0, 20.0), {"affinities": "affinities.zarr"})
+
+
+SHAPES = st.tuples(*[st.integers(20, 70)] * 3)
+
+
+@settings(max_examples=15)
+@given(SHAPES, st.tuples(*[st.integers(15, 70)] * 3))
+def test_tasks_are_numbered_and_in_an_order_that_can_run(shape, block):
+    plan = make_plan(shape, block, (5, 0, -3))
+    done = set()
+    for each in plan.passes.values():
+        tasks = list(each.tasks())
+        assert sorted(each.number(task) for task in tasks) == list(range(len(each)))
+        for task in tasks:
+            assert set(plan.dependencies(task)) <= done
+            done.add(task)
+
+
+@settings(max_examples=15)
+@given(SHAPES)
+def test_dependencies_cover_what_is_read(shape):
+    plan = make_plan(shape)
+    for each in plan.passes.values():
+        if each.kind != "block":
+            continue
+        for task in each.tasks():
+            needed = set(plan.dependencies(task))
+            for name in set(each.stage.inputs) - set(plan.external):
+                writer, artifact = plan.writers[name]
+                if isinstance(artifact, TableArtifact):
+                    assert Task(writer.name, 0, task.index) in needed
+                    continue
+                box = each.stage.read_box(name, plan.block(task))
+                meets = {i for i in plan.grid.indices() if not plan.grid.box_at(i).intersect(box).is_empty}
+                assert {Task(writer.name, 0, i) for i in meets} <= needed
+
+
+def test_a_plan_is_a_value():
+    plan = make_plan((40, 50, 60))
+    assert Plan.from_record(plan.record()) == plan
+    for each in plan.passes.values():
+        for task in itertools.islice(each.tasks(), 5):
+            assert Task.parse(str(task)) == task
+
+
+def test_a_huge_volume_is_planned_at_once_with_flat_memory():
+    tracemalloc.start()
+    started = time.monotonic()
+    rows = estimate(make_plan((100_000, 100_000, 100_000), (256, 256, 256)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.monotonic() - started < 10
+    assert peak < 2_000_000
+    assert [row.n_tasks for row in rows if row.name == "edges"] == [391**3]
+    assert all(row.peak_bytes > 0 for row in rows)
+
+
+def test_a_block_smaller_than_the_halo_is_refused():
+    with pytest.raises(InputError, match=r"grid\.block is \(3, 20, 20\).*halo of \d+ voxels along z"):
+        make_plan((60, 60, 60), (3, 20, 20))
+    make_plan((3, 60, 60), (3, 20, 20))  # one block covers the axis: no halo is read there
