@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from connectome.errors import InputError
 Spec = dict[str, Any]
 
 READ_ONLY = ("http", "https")
+STORE_ERRORS = (ValueError, NotImplementedError, OSError)
+"""What TensorStore raises when a store says no."""
 SCHEMES = ("file", "memory", "gs", "s3", *READ_ONLY)
 
 
@@ -83,7 +86,15 @@ def is_dataset(container: str) -> bool:
 @functools.cache
 def context() -> Any:
     """Return the process's TensorStore context. Nothing is cached: each voxel is wanted once."""
-    return ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+    patient = {"max_retries": 10, "initial_delay": "0.5s", "max_delay": "30s"}
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "gcs_request_retries": patient,
+            "s3_request_retries": patient,
+            "http_request_retries": {"max_retries": 3, "initial_delay": "0.5s", "max_delay": "4s"},
+        }
+    )
 
 
 def kvstore_spec(url: str, path: str = "") -> Spec:
@@ -101,6 +112,8 @@ def kvstore_spec(url: str, path: str = "") -> Spec:
     spec: Spec = {"driver": {"gs": "gcs", "s3": "s3"}[scheme], "bucket": parts.netloc}
     if scheme == "s3" and (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
         spec |= {"endpoint": endpoint.rstrip("/"), "aws_region": os.environ.get("AWS_REGION", "us-east-1")}
+    if scheme == "s3" and "AWS_ACCESS_KEY_ID" in os.environ:
+        spec["aws_credentials"] = {"type": "environment"}  # else files are looked for, and complained about
     return spec | {"path": _folder(parts.path.lstrip("/"), path)}
 
 
@@ -118,7 +131,7 @@ def read_key(url: str, key: str) -> bytes | None:
     """Return the bytes of `key` below `url`, or None where there is no such key."""
     try:
         answer = open_keys(url).read(key).result()
-    except ValueError as error:
+    except STORE_ERRORS as error:
         if _is_absence(error):
             return None
         raise StoreError(f"cannot read {url}/{key}: {first_line(error)}") from error
@@ -131,8 +144,16 @@ def write_key(url: str, key: str, value: bytes) -> None:
         raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
     try:
         open_keys(url).write(key, value).result()
-    except ValueError as error:
+    except STORE_ERRORS as error:
         raise write_error(url, error) from error
+
+
+def list_keys(url: str) -> list[str]:
+    """Return every key below `url`; meant for places that hold little."""
+    try:
+        return [key.decode() for key in open_keys(url).list().result()]
+    except STORE_ERRORS as error:
+        raise StoreError(f"cannot list {url}: {first_line(error)}") from error
 
 
 def delete_key(url: str, key: str) -> None:
@@ -154,8 +175,9 @@ def write_error(url: str, error: Exception) -> StoreError:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error without TensorStore's trailing annotations."""
-    return (str(error).splitlines() or [type(error).__name__])[0].partition(" [tensorstore_spec=")[0]
+    """Return the first line of an error without TensorStore's code and annotations."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^[A-Z_]+: ", "", re.split(r" \[\w+='", line)[0])
 
 
 def _is_absence(error: Exception) -> bool:

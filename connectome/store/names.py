@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from connectome.store.locations import Location, is_dataset, open_keys, scheme_of
+from connectome.store.locations import Location, is_dataset, list_keys, scheme_of
 
 MOST_NAMES = 20
 DEEPEST = 4
@@ -16,7 +16,7 @@ MARKS = ("zarr.json", ".zarray", "attributes.json", "info")
 def names_in(container: str) -> list[str]:
     """Return names of arrays below `container`; none where looking would mean listing a bucket."""
     if scheme_of(container) == "memory":
-        keys = (key.decode().rpartition("/") for key in open_keys(container).list().result())
+        keys = (key.rpartition("/") for key in list_keys(container))
         return sorted({folder for folder, _, key in keys if key in MARKS and folder})[:MOST_NAMES]
     path = Location(container).local_path
     if path is None or not path.is_dir():

@@ -19,13 +19,14 @@ from connectome.store.formats import CREATE, find_layout
 from connectome.store.layout import Kind, Layout, Request, VoxelSize, is_label_type, voxel_size
 from connectome.store.locations import (
     READ_ONLY,
+    STORE_ERRORS,
     Location,
     StoreError,
     context,
     delete_key,
     delete_keys,
     first_line,
-    open_keys,
+    list_keys,
     read_key,
     scheme_of,
     write_error,
@@ -82,8 +83,8 @@ class Volume:
         `factors` are the cumulative pooling factors of the levels, from (1, 1, 1); or `n_levels` takes
         the first ones of `pyramid_factors`. Precomputed alone knows a `kind` (by default integers wider
         than 16 bits are a segmentation) and an `encoding`: raw, jpeg or compressed_segmentation.
-        With `is_finished=False` nobody can open the volume before `finish` is called; it must lie in
-        an empty place, or in that of another unfinished one, which is deleted.
+        With `is_finished=False` nobody can open the volume before `finish` is called. The place must be
+        empty, or that of an unfinished volume, which is deleted.
         """
         if format not in CREATE:
             raise StoreError(f"unknown volume format {format!r}; wanted is one of {', '.join(CREATE)}")
@@ -98,9 +99,7 @@ class Volume:
         place = Location.parse(url).url
         if scheme_of(place) in READ_ONLY:
             raise StoreError(f"cannot write {place}: http is read only; write to a path, gs:// or s3://")
-        _make_room(place, delete_existing)
-        if not is_finished:
-            _claim(place)
+        _claim(place, delete_existing=delete_existing)
         voxel_type = np.dtype(dtype)
         is_labels = is_label_type(voxel_type) and n_channels is None
         kind = kind or ("segmentation" if is_labels else "image")
@@ -111,9 +110,11 @@ class Volume:
                 ts.open(spec, create=True, context=context()).result()
             for key, text in blueprint.keys.items():
                 write_key(place, key, text.encode())
+            if is_finished:
+                delete_key(place, INCOMPLETE)
         except StoreError:
             raise
-        except ValueError as error:
+        except STORE_ERRORS as error:
             raise write_error(place, error) from error
         layout = find_layout(place)
         assert layout is not None
@@ -181,7 +182,7 @@ class Volume:
         inside = box.relative_to(whole.start)
         try:
             array = self._level(level)[(..., *inside.slices)].read(order="C").result()
-        except ValueError as error:
+        except STORE_ERRORS as error:
             raise StoreError(f"cannot read {box} of {self.url}: {first_line(error)}") from error
         return np.asarray(array)
 
@@ -195,7 +196,7 @@ class Volume:
             target = self._level(level).with_transaction(transaction)[(..., *inside.slices)]
             target.write(np.ascontiguousarray(array)).result()
             transaction.commit_async().result()
-        except ValueError as error:
+        except STORE_ERRORS as error:
             transaction.abort()
             raise write_error(self.url, error) from error
 
@@ -234,7 +235,7 @@ class Volume:
 def _open_level(url: str, layout: Layout, level: int) -> Any:
     try:
         array = ts.open(layout.specs[level], open=True, context=context()).result()
-    except ValueError as error:
+    except STORE_ERRORS as error:
         raise StoreError(f"cannot open level {level} of {url}: {first_line(error)}") from error
     axes = layout.axes[-array.rank :]
     if array.rank != len(axes):
@@ -251,21 +252,18 @@ def _open_level(url: str, layout: Layout, level: int) -> Any:
     return array[ts.d[:].translate_to[0]]
 
 
-def _make_room(url: str, delete_existing: bool) -> None:
-    is_abandoned = read_key(url, INCOMPLETE) is not None
-    exists = not is_abandoned and find_layout(url) is not None
-    if exists and not delete_existing:
-        raise StoreError(f"{url} exists already; delete it, or choose another place")
-    if exists or is_abandoned:
+def _claim(url: str, *, delete_existing: bool) -> None:
+    """Mark an empty place as that of an unfinished volume: whatever is there later may be deleted.
+
+    The mark is also the first write, so that a bucket that does not exist is found out here: TensorStore
+    would try to create an array in it for ever.
+    """
+    if read_key(url, INCOMPLETE) is not None or (delete_existing and find_layout(url) is not None):
         delete_keys(url)
-    elif delete_existing and (others := open_keys(url).list().result()):
-        raise StoreError(f"{url} holds something that is no volume ({others[0].decode()}): it is not deleted")
-
-
-def _claim(url: str) -> None:
-    """Mark an empty place as that of an unfinished volume: whatever is there later may be deleted."""
-    if others := open_keys(url).list().result():
-        raise StoreError(f"{url} is not empty, it holds {others[0].decode()}; choose another place")
+    elif find_layout(url) is not None:
+        raise StoreError(f"{url} exists already; delete it, or choose another place")
+    if others := list_keys(url):
+        raise StoreError(f"{url} is not empty, it holds {others[0]}; choose another place")
     write_key(url, INCOMPLETE, b"An unfinished volume: what wrote it was interrupted. It may be deleted.\n")
 
 

@@ -29,7 +29,7 @@ def source(tmp_path):
 def test_image_with_its_pyramid(source, tmp_path):
     array = open_source(f"{source}#raw").read()
     calls = []
-    volume = ingest(
+    ingest(
         f"{source}#raw",
         str(tmp_path / "v"),
         voxel_size_nm=SIZE,
@@ -42,7 +42,7 @@ def test_image_with_its_pyramid(source, tmp_path):
     again = Volume.open(str(tmp_path / "v"))
     assert (again.box, again.voxel_size_nm) == (Box((3, 5, 8), (40, 55, 69)), SIZE)
     assert again.write_shape == (16, 16, 16)
-    assert not again.read(again.box).flags.writeable or np.array_equal(volume.read(volume.box), array)
+    np.testing.assert_array_equal(again.read(again.box), array)
     for level in range(1, again.n_levels):
         steps = [b // a for a, b in zip(again.level_factor(level - 1), again.level_factor(level), strict=True)]
         array = downsample_mean(array, steps)
@@ -55,7 +55,7 @@ def test_labels_are_pooled_by_the_mode(source, tmp_path):
     volume = ingest(f"{source}#labels", str(tmp_path / "v"), voxel_size_nm=(10, 10, 10), block=(64, 32, 64))
     assert volume.dtype == np.uint64
     np.testing.assert_array_equal(volume.read(volume.box), array)
-    # The smallest level that fits in 64^3 is level 0 itself: ask for more with a bigger volume.
+    # This one fits in 64^3 and has one level; a bigger one has more.
     tall = np.tile(array, (2, 2, 2))
     np.save(tmp_path / "tall.npy", tall)
     volume = ingest(str(tmp_path / "tall.npy"), str(tmp_path / "w"), voxel_size_nm=(10, 10, 10), block=(32, 32, 32))
@@ -164,7 +164,8 @@ def small_disk(tmp_path):
     """A disk of one megabyte, where this user may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    mounted = subprocess.run(command, capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     yield place
@@ -173,7 +174,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_is_said_in_one_sentence(small_disk, tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 255, (64, 256, 256)).astype(np.uint8))
-    with pytest.raises(StoreError, match="the disk is full: writing .* free space and run the command again"):
+    with pytest.raises(StoreError, match=r"the disk is full: writing .* free space and run the command again"):
         ingest(str(tmp_path / "a.npy"), str(small_disk / "v"), voxel_size_nm=SIZE, block=(16, 64, 64))
     assert not any(path.is_file() for path in small_disk.rglob("*"))
     ingest(str(tmp_path / "a.npy"), str(tmp_path / "v"), voxel_size_nm=SIZE, block=(16, 64, 64))
