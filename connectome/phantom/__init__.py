@@ -1,5 +1,5 @@
 """Synthetic tissue with known cells."""
 
-from connectome.phantom.tissue import Appearance, generate
+from connectome.phantom.tissue import COARSEST_NM, Appearance, generate, working_bytes
 
-__all__ = ["Appearance", "generate"]
+__all__ = ["COARSEST_NM", "Appearance", "generate", "working_bytes"]

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Box, Grid, Halo
+from connectome.errors import InputError
+from connectome.geometry import Box, Grid, Halo, Triple
 from connectome.kernels.phantom import own_voxels
 from connectome.kernels.phantom_image import expose, paint
 from connectome.kernels.phantom_noise import Volume, smooth_noise
 from connectome.kernels.phantom_skeleton import neurite_segments
 
-BRICK = (128, 128, 128)
-"""Larger boxes are made brick by brick, which bounds memory (about 150 MB) and changes no voxel."""
+BRICK_VOXELS = 128
+BRICK_NM = 2560.0
+"""Larger boxes are made brick by brick, which bounds memory and the search, and changes no voxel."""
+COARSEST_NM = 100.0
 BLUR = Halo.symmetric((1, 1, 1))
 WOBBLES = ((9.0, 60.0), (26.0, 160.0), (70.0, 420.0))
 """Unevenness of the walls: amplitude and pitch in nm of each octave."""
@@ -61,21 +64,33 @@ def generate(
 
     Notes
     -----
-    Any crop equals the same crop of a larger box, bit for bit. O(voxels): about 1.5 million per second.
+    Any crop equals the same crop of a larger box, bit for bit. O(voxels): about 2 million per second.
     """
     look = appearance or Appearance()
     spacing = tuple(float(size) for size in voxel_size_nm)
-    if len(spacing) != 3 or not all(1.0 <= size <= 200.0 for size in spacing):
-        raise ValueError(f"voxel size is {spacing} nm (zyx); wanted three numbers from 1 to 200")
+    if len(spacing) != 3 or not all(1.0 <= size <= COARSEST_NM for size in spacing):
+        wanted = f"wanted are three numbers from 1 to {COARSEST_NM:g} (zyx): choose finer or coarser voxels"
+        raise InputError(f"the phantom's voxel size is {spacing} nm, {wanted}")
     image, truth = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint64)
     if box.is_empty:
         return image, truth
-    grid = Grid(box, BRICK)
+    grid = Grid(box, _brick_shape(spacing))
     for index in grid.indices():
         part = grid.box_at(index)
         place = part.relative_to(box.start).slices
         image[place], truth[place] = _brick(part, seed, spacing, look)
     return image, truth
+
+
+def working_bytes(box: Box, voxel_size_nm: Sequence[float]) -> int:
+    """Estimate the memory that `generate` takes beside its two results."""
+    brick = Box.of_shape(_brick_shape(voxel_size_nm))
+    return 2**24 + 72 * min(box.grow(BLUR).n_voxels, brick.grow(BLUR).n_voxels)
+
+
+def _brick_shape(voxel_size_nm: Sequence[float]) -> Triple:
+    z, y, x = (min(BRICK_VOXELS, int(BRICK_NM / size)) for size in voxel_size_nm)
+    return z, y, x
 
 
 def _brick(

@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from connectome.geometry import Block, Box
-from connectome.phantom import Appearance, generate, working_bytes
+from connectome.phantom import COARSEST_NM, Appearance, generate, working_bytes
 from connectome.stages.stage import Artifact, BlockStage, VolumeArtifact, VoxelSize
 
 Length = Annotated[int, Field(gt=0)]
-Nanometres = Annotated[float, Field(ge=1, le=200)]
+Nanometres = Annotated[float, Field(ge=1, le=COARSEST_NM)]
 
 
 class Phantom(BlockStage):
@@ -48,4 +48,4 @@ class Phantom(BlockStage):
         return {"image": image, "truth": truth}
 
     def peak_bytes(self, block: Block) -> int:
-        return working_bytes(block.write_box)
+        return working_bytes(block.write_box, block.voxel_size_nm)
