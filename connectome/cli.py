@@ -97,7 +97,7 @@ def plan(
     for row in rows:
         sizes = [_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
         table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
-    Console().print(table)
+    _show(table)
     print(f"{total:,} tasks")
 
 
@@ -277,8 +277,13 @@ def _bytes(number: float) -> str:
     raise AssertionError
 
 
-def _print_summary(summary: dict[str, Any], report: str) -> None:
+def _show(table: Grid) -> None:
+    """Print a table whole even where the terminal is narrow or there is none."""
     console = Console()
+    Console(width=max(110, console.width)).print(table)
+
+
+def _print_summary(summary: dict[str, Any], report: str) -> None:
     table = Grid(title=summary["dataset"])
     for title in ("stage", "tasks", "core-seconds", "voxels per core-hour", "dollars per teravoxel"):
         table.add_column(title, justify="left" if title == "stage" else "right")
@@ -298,7 +303,7 @@ def _print_summary(summary: dict[str, Any], report: str) -> None:
         f"{summary['voxels_per_core_hour']:,}",
         f"{summary['usd_per_teravoxel']:,.0f}",
     )
-    console.print(table)
+    _show(table)
     if summary["agreement"]:
         scores = summary["agreement"]
         print(

@@ -47,6 +47,7 @@ def plan_workflow(workflow: Workflow, shape: tuple[int, int, int] | None = None)
     """Return the plan of `workflow` for its own volume, or for one of another `shape`."""
     externals = [_look_at(workflow, name) for name in _wanted_inputs(workflow)]
     domain, voxel_size = _domain(workflow, externals)
+    _check_truth(workflow, domain)
     if shape is not None:
         domain = Box.of_shape(shape)
     return Plan(workflow, domain, voxel_size, {each.name: each.url for each in externals})
@@ -75,6 +76,7 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
     dataset = Dataset.at(workflow.dataset.url)
     externals = [_look_at(workflow, name) for name in _wanted_inputs(workflow)]
     domain, voxel_size = _domain(workflow, externals)
+    _check_truth(workflow, domain)
     urls = {each.name: dataset.volume_url(each.name) if each.is_foreign else each.url for each in externals}
     plan = Plan(workflow, domain, voxel_size, urls)
     state = _state(plan, externals)
@@ -148,6 +150,19 @@ def _domain(workflow: Workflow, externals: list[_External]) -> tuple[Box, VoxelS
                 "give volumes of one box and voxel size"
             )
     return found[0]
+
+
+def _check_truth(workflow: Workflow, domain: Box) -> None:
+    """Look at the truth before hours of work, not after them."""
+    url = workflow.dataset.truth
+    if url is None:
+        return
+    source = open_source(url)
+    if tuple(source.shape) != domain.shape or source.n_channels is not None or source.dtype.kind not in "uib":
+        raise InputError(
+            f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape {domain.shape}: "
+            "give labels of the volume's shape, or leave dataset.truth out"
+        )
 
 
 def _state(plan: Plan, externals: list[_External]) -> dict[str, Any]:

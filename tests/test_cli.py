@@ -1,0 +1,169 @@
+"""The command line as a user meets it: results on standard output, one sentence for bad input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from connectome import cli
+from tests.tissue import noisy_affinities, workflow_content, write_volume
+
+COMMAND = Path(sys.executable).parent / "connectome"
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    """Folder with affinities, truth, an image and a damaged file."""
+    folder = tmp_path_factory.mktemp("volumes")
+    affinities, truth = noisy_affinities((30, 40, 50))
+    write_volume(folder / "affinities.zarr", affinities)
+    np.savez(folder / "volumes.npz", truth=truth, small=truth[:10], raw=affinities[0], floats=affinities[0] / 255)
+    (folder / "damaged.tif").write_bytes(b"this is no TIFF")
+    return folder
+
+
+def call(monkeypatch, capsys, *arguments):
+    """(exit code, standard output, standard error) of a command."""
+    monkeypatch.setattr(sys, "argv", ["connectome", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def write_workflow(folder, content):
+    file = folder / "workflow.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def image_workflow(folder, image, **changes):
+    content = {
+        "dataset": {"url": str(folder / "run"), "image": str(image), "voxel_size_nm": [10, 10, 10]},
+        "grid": {"block": [32, 32, 32]},
+        "stages": [{"stage": "affinities", "network": "fib25"}, *workflow_content("x", "y")["stages"]],
+    }
+    content["dataset"] |= changes
+    return content
+
+
+def test_run_evaluate_checksum(volumes, tmp_path, monkeypatch, capsys):
+    truth = f"{volumes / 'volumes.npz'}#truth"
+    file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr"), truth=truth))
+    code, out, _ = call(monkeypatch, capsys, "run", file, "--runner", "serial", "--json")
+    assert code == 0
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["dataset"] == str(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1000
+    code, out, _ = call(monkeypatch, capsys, "evaluate", tmp_path / "run#segmentation", truth, "--json")
+    scores = json.loads(out)
+    assert code == 0
+    assert scores["voi_split"] == pytest.approx(summary["agreement"]["voi_split"])
+    assert {"voi_split", "voi_merge", "adapted_rand_error"} <= set(scores)
+    box = ("--box", "0:20,5:40,0:50", "--mask", truth)
+    code, out, _ = call(monkeypatch, capsys, "evaluate", truth, truth, *box, "--json")
+    assert (code, json.loads(out)["voi"]) == (0, 0.0)
+    code, out, _ = call(monkeypatch, capsys, "checksum", tmp_path / "run#segmentation")
+    assert code == 0
+    assert len(out.strip()) == 64
+    assert int(out, 16)
+
+
+def test_plan(volumes, tmp_path, monkeypatch, capsys):
+    file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr")))
+    code, out, _ = call(monkeypatch, capsys, "plan", file, "--shape", "100000,100000,100000", "--json")
+    assert code == 0
+    assert json.loads(out)["tasks"] > 3 * 3125**3
+    code, out, _ = call(monkeypatch, capsys, "plan", file)
+    assert code == 0
+    assert "agglomeration.reduce" in out
+    assert not (tmp_path / "run").exists()
+
+
+BAD = {
+    "missing volume": (lambda v, t: image_workflow(t, v / "none.zarr"), "there is no"),
+    "missing file": (lambda v, t: image_workflow(t, v / "none.npz#raw"), "there is no"),
+    "missing array": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#row"), "raw"),
+    "damaged volume": (lambda v, t: image_workflow(t, v / "damaged.tif"), "damaged.tif"),
+    "wrong dtype": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#floats"), "wanted is uint8"),
+    "voxel size": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", voxel_size_nm=[40, 4, 4]), "40"),
+    "no voxel size": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", voxel_size_nm=None), "voxel size"),
+    "halo": (
+        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw") | {"grid": {"block": [4, 32, 32]}},
+        "needs a halo of",
+    ),
+    "truth of another shape": (
+        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", truth=f"{v}/volumes.npz#small"),
+        "the volume has shape (30, 40, 50)",
+    ),
+    "unknown key": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", imge="x"), "did you mean 'image'"),
+    "unknown network": (
+        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw")
+        | {"stages": [{"stage": "affinities", "network": "none"}]},
+        "network 'none'",
+    ),
+    "input that nobody writes": (
+        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw") | {"stages": [{"stage": "edges"}]},
+        "which nobody writes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_bad_input_gets_one_sentence(command, case, volumes, tmp_path, monkeypatch, capsys):
+    make, message = BAD[case]
+    file = write_workflow(tmp_path, make(volumes, tmp_path))
+    code, out, err = call(monkeypatch, capsys, command, file, *(["--runner", "serial"] if command == "run" else []))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run" / "dataset.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "there is no file none.yaml"),
+        (["run", "{workflow}", "--runner", "slurm"], "wanted is serial, dask or"),
+        (["run", "{workflow}", "--runner", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
+        (["run", "{workflow}", "--workers", "0"], "at least 1"),
+        (["run", "{workflow}", "--set", "grid"], "key.sub=value"),
+        (["evaluate", "{volumes}/volumes.npz#truth", "{volumes}/volumes.npz#small"], "shape"),
+        (["evaluate", "{volumes}/volumes.npz#truth", "{volumes}/volumes.npz#truth", "--box", "1:2"], "--box"),
+        (["checksum", "{volumes}/nothing"], "there is no"),
+        (["replay", "{volumes}", "edges:0,0,0"], "there is no dataset"),
+        (["plan", "{workflow}", "--shape", "1,2"], "--shape takes 3 numbers"),
+        (["ingest", "{volumes}/volumes.npz#raw", "{volumes}/target"], "voxel size"),
+    ],
+    ids=lambda value: " ".join(value[:1] + value[2:]) if isinstance(value, list) else "",
+)
+def test_bad_arguments_get_one_sentence(arguments, message, volumes, tmp_path, monkeypatch, capsys):
+    file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr")))
+    places = {"workflow": file, "volumes": volumes}
+    code, _, err = call(monkeypatch, capsys, *(a.format(**places) for a in arguments))
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_full_disk_stops_the_run_with_one_sentence(volumes, tmp_path):
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a mount namespace of its own for a small disk (unshare -rm)")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    file = write_workflow(tmp_path, workflow_content(disk / "run", str(volumes / "affinities.zarr")))
+    script = f"mount -t tmpfs -o size=100k tmpfs {disk} && exec {COMMAND} run {file} --runner serial"
+    done = subprocess.run([unshare, "-rm", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "the disk is full" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
