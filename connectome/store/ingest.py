@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from connectome.geometry import Box, Grid, Triple, as_triple
 from connectome.store.layout import Kind, is_label_type, voxel_size
-from connectome.store.locations import StoreError
+from connectome.store.locations import STORE_ERRORS, StoreError
 from connectome.store.mips import write_levels
 from connectome.store.pyramid import pyramid_factors
 from connectome.store.slabs import Slab, Source
@@ -87,7 +88,8 @@ def ingest(
         volume.finish()
     except BaseException:
         # Most of all on a full disk: nothing half-written stays. A killed process leaves its mark.
-        volume.delete()
+        with contextlib.suppress(*STORE_ERRORS):
+            volume.delete()
         raise
     return volume
 

@@ -12,7 +12,7 @@ from connectome.store.locations import Spec, StoreError, kvstore_spec
 from connectome.store.pyramid import level_box, shard_shape
 
 CHUNK = (64, 64, 64)
-SHARD_BYTES = 1 << 28
+SHARD_BYTES = 1 << 27
 """A shard is written whole from memory: this is the most that it may hold before compression."""
 ENCODINGS = {"image": ("raw", "jpeg"), "segmentation": ("compressed_segmentation", "raw")}
 TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32")

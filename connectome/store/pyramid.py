@@ -26,18 +26,24 @@ def pyramid_factors(
     fall inside a voxel of the next level. The first element is (1, 1, 1).
     """
     factors = [(1, 1, 1)]
-    while True:
-        last = factors[-1]
-        shape = level_shape(box_shape, last)
-        if all(n <= minimum for n in shape):
-            return factors
-        size = [nm * f for nm, f in zip(voxel_size_nm, last, strict=True)]
-        finest = min(nm for nm, n in zip(size, shape, strict=True) if n > 1)
-        step = [2 if nm < math.sqrt(2) * finest and n > 1 else 1 for nm, n in zip(size, shape, strict=True)]
-        factor = as_triple([f * s for f, s in zip(last, step, strict=True)])
+    while (factor := next_factor(box_shape, voxel_size_nm, factors[-1], minimum)) is not None:
         if not is_admissible(box_shape, write_shape, factor):
-            return factors
+            break
         factors.append(factor)
+    return factors
+
+
+def next_factor(
+    box_shape: Sequence[int], voxel_size_nm: Sequence[float], factor: Triple, minimum: int = 64
+) -> Triple | None:
+    """Return the cumulative factor of the level after that of `factor`; None where that one is the last."""
+    shape = level_shape(box_shape, factor)
+    if all(n <= minimum for n in shape):
+        return None
+    size = [nm * f for nm, f in zip(voxel_size_nm, factor, strict=True)]
+    finest = min(nm for nm, n in zip(size, shape, strict=True) if n > 1)
+    step = [2 if nm < math.sqrt(2) * finest and n > 1 else 1 for nm, n in zip(size, shape, strict=True)]
+    return as_triple([f * s for f, s in zip(factor, step, strict=True)])
 
 
 def is_admissible(box_shape: Sequence[int], write_shape: Sequence[int], factor: Triple) -> bool:

@@ -5,6 +5,7 @@ Arrays are z y x, or c z y x where the volume has channels. Boxes are global vox
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import tensorstore as ts
 
 from connectome.geometry import Box, Triple, as_triple
 from connectome.store.formats import CREATE, find_layout
-from connectome.store.layout import Kind, Layout, Request, VoxelSize, is_label_type, voxel_size
+from connectome.store.layout import Blueprint, Kind, Layout, Request, VoxelSize, is_label_type, voxel_size
 from connectome.store.locations import (
     READ_ONLY,
     STORE_ERRORS,
@@ -91,6 +92,8 @@ class Volume:
         if box.is_empty:
             raise StoreError(f"a volume needs at least one voxel, got the box {box}")
         size, block = voxel_size(voxel_size_nm), as_triple(write_shape)
+        if min(block) < 1 or n_channels == 0:
+            raise StoreError(f"a volume needs a block and channels, got {block} and {n_channels} channels")
         if factors is None:
             factors = pyramid_factors(box.shape, block, size, minimum=1)[:n_levels]
             if len(factors) < n_levels:
@@ -99,23 +102,20 @@ class Volume:
         place = Location.parse(url).url
         if scheme_of(place) in READ_ONLY:
             raise StoreError(f"cannot write {place}: http is read only; write to a path, gs:// or s3://")
-        _claim(place, delete_existing=delete_existing)
         voxel_type = np.dtype(dtype)
         is_labels = is_label_type(voxel_type) and n_channels is None
         kind = kind or ("segmentation" if is_labels else "image")
         request = Request(box, voxel_type, size, n_channels, block, tuple(factors), kind, encoding)
+        blueprint = CREATE[format](place, request)
+        _claim(place, delete_existing=delete_existing)
         try:
-            blueprint = CREATE[format](place, request)
-            for spec in blueprint.arrays:
-                ts.open(spec, create=True, context=context()).result()
-            for key, text in blueprint.keys.items():
-                write_key(place, key, text.encode())
+            _build(place, blueprint)
             if is_finished:
                 delete_key(place, INCOMPLETE)
-        except StoreError:
-            raise
         except STORE_ERRORS as error:
-            raise write_error(place, error) from error
+            with contextlib.suppress(*STORE_ERRORS):
+                delete_keys(place)
+            raise error if isinstance(error, StoreError) else write_error(place, error) from error
         layout = find_layout(place)
         assert layout is not None
         return cls(place, layout, size)
@@ -265,6 +265,13 @@ def _claim(url: str, *, delete_existing: bool) -> None:
     if others := list_keys(url):
         raise StoreError(f"{url} is not empty, it holds {others[0]}; choose another place")
     write_key(url, INCOMPLETE, b"An unfinished volume: what wrote it was interrupted. It may be deleted.\n")
+
+
+def _build(url: str, blueprint: Blueprint) -> None:
+    for spec in blueprint.arrays:
+        ts.open(spec, create=True, context=context()).result()
+    for key, text in blueprint.keys.items():
+        write_key(url, key, text.encode())
 
 
 def is_volume(url: str) -> bool:

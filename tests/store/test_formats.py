@@ -214,6 +214,8 @@ def test_broken_metadata(key, text, message):
         ({"factors": [(1, 1, 1), (4, 4, 4), (2, 2, 2)]}, "must pool the one before"),
         ({"voxel_size_nm": (4, 4)}, "three positive lengths"),
         ({"box": Box((0, 0, 0), (4, 0, 4))}, "at least one voxel"),
+        ({"write_shape": (0, 8, 8)}, "needs a block"),
+        ({"n_channels": 0}, "0 channels"),
         ({"dtype": "complex64"}, "cannot"),
     ],
 )
@@ -226,3 +228,4 @@ def test_what_cannot_be_created(tmp_path, options, message):
     }
     with pytest.raises(StoreError, match=message):
         Volume.create(str(tmp_path / "v"), **(usual | options))
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
