@@ -266,5 +266,6 @@ def own_voxels(
         # `distance - radius` changes at most this fast: the radius grows along the axis, across the distance
         slopes = np.sqrt(1.0 + ((segments[:, 7] - segments[:, 3]) / np.maximum(length, 1e-6)) ** 2) + 1e-9
         corner = np.array(start, np.int64)
+        wobble = np.ascontiguousarray(wobble)
         _own(corner, spacing, tile, wobble, segments, owners, kinds, slopes, truth, margin, smear, depth)
     return truth, margin, smear, depth
