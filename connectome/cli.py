@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -160,8 +161,8 @@ def evaluate(
 @app.command()
 def checksum(volume: Annotated[str, typer.Argument(help="Any volume.")]) -> None:
     """Print a hash of the voxels, the same whatever the chunking, format and store."""
-    from connectome.store.sources import open_volume
     from connectome.store.checksum import checksum as checksum_volume
+    from connectome.store.sources import open_volume
 
     print(checksum_volume(open_volume(volume)))
 
@@ -182,17 +183,22 @@ def view(
 def export(
     volume: Annotated[str, typer.Argument(help="Volume, such as runs/demo#segmentation.")],
     target: Annotated[str, typer.Argument(help="Where the precomputed volume goes.")],
-    kind: Annotated[str | None, typer.Option(help="segmentation or image; told by the dtype if not given.")] = None,
+    kind: Annotated[
+        Literal["image", "segmentation"] | None, typer.Option(help="Told by the width of the integers if not given.")
+    ] = None,
 ) -> None:
     """Write Neuroglancer precomputed: sharded, compressed, with all mip levels."""
     from connectome.export.precomputed import export_precomputed
     from connectome.runtime.progress import ProgressDisplay
+    from connectome.store.sources import open_volume
 
+    opened = open_volume(volume)
+    told = "segmentation" if opened.dtype.kind in "ui" and opened.dtype.itemsize > 2 else "image"
     with ProgressDisplay(_ERRORS) as display:
-        url = export_precomputed(
-            volume, target, kind=kind, progress=lambda done, total: display.ingested("export", done, total)
+        export_precomputed(
+            opened, target, kind=kind or told, progress=lambda done, total: display.ingested("export", done, total)
         )
-    print(f"precomputed://{url}")
+    print(target)
 
 
 @app.command()
@@ -225,6 +231,8 @@ def replay(
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
+    # A pre-empted driver is asked to end by SIGTERM: like Ctrl-C, it writes its ledger first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except InputError as error:

@@ -106,8 +106,9 @@ BAD = {
     ),
     "unknown key": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", imge="x"), "did you mean 'image'"),
     "unknown network": (
-        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw")
-        | {"stages": [{"stage": "affinities", "network": "none"}]},
+        lambda v, t: (
+            image_workflow(t, f"{v}/volumes.npz#raw") | {"stages": [{"stage": "affinities", "network": "none"}]}
+        ),
         "network 'none'",
     ),
     "input that nobody writes": (

@@ -43,7 +43,11 @@ def test_one_library_has_one_home():
         home = path.relative_to(ROOT / "connectome").parts[0]
         for line in path.read_text().splitlines():
             words = line.split()
-            if len(words) > 1 and words[0] in ("import", "from") and (library := words[1].split(".")[0]) in LIBRARY_HOMES:
+            if (
+                len(words) > 1
+                and words[0] in ("import", "from")
+                and (library := words[1].split(".")[0]) in LIBRARY_HOMES
+            ):
                 assert home == LIBRARY_HOMES[library], f"{path} imports {library}"
 
 

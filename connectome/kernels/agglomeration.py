@@ -141,9 +141,7 @@ def sweep(
     cluster_sizes = np.zeros(n, np.int64)
     roots = np.flatnonzero(owner == np.arange(n))
     cluster_sizes[labels[roots]] = sizes[roots]
-    return Sweep(
-        final, cluster_sizes, merges, merge_scores, edges, acting_edges(edges, cluster_sizes, linkage)
-    )
+    return Sweep(final, cluster_sizes, merges, merge_scores, edges, acting_edges(edges, cluster_sizes, linkage))
 
 
 def acting_edges(
@@ -174,8 +172,7 @@ def _sweep(ends, sums, counts, sizes, blocked, queued, queue, alive, threshold, 
             pointer -= 1
             continue
         if n_heap == 0 or (
-            pointer >= 0
-            and _is_later(queued[queue[pointer]], first_ends[queue[pointer]], heap[0][0], heap[1][0])
+            pointer >= 0 and _is_later(queued[queue[pointer]], first_ends[queue[pointer]], heap[0][0], heap[1][0])
         ):
             edge = queue[pointer]
             score, low, high = queued[edge], first_ends[edge, 0], first_ends[edge, 1]
@@ -216,8 +213,7 @@ def _sweep(ends, sums, counts, sizes, blocked, queued, queue, alive, threshold, 
         root = slot
         while owner[root] != root:
             root = owner[root]
-        while owner[slot] != root:
-            owner[slot], slot = root, owner[slot]
+        owner[slot] = root
     return owner, labels, merges[:n_merges], merge_scores[:n_merges]
 
 

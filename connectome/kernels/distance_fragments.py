@@ -112,7 +112,8 @@ def distance_heights(
     sections = parameters.per_section
     first_axis = 1 if sections else 0
     lowest = tuple(a == d for a, d in zip(read_box.start, domain.start, strict=True))
-    squared: npt.NDArray[np.int32] = _boundary(affinities, parameters.boundary_sum, parameters.cap**2, lowest, first_axis)
+    squared: npt.NDArray[np.int32]
+    squared = _boundary(affinities, parameters.boundary_sum, parameters.cap**2, lowest, first_axis)
     scratch = np.empty_like(squared)
     for axis in range(first_axis, 3):
         size = parameters.voxel_size[axis]

@@ -84,9 +84,7 @@ def block_graph(
     order = np.lexsort((b, a))
     edges = {"a": ids[a[order]], "b": ids[b[order]], "sum": sums[order], "count": counts[order]}
     seam = _seam(labels, affinities, face_links, margin, write_box, domain, hash_bits)
-    return BlockGraph(
-        {"id": ids, "size": sizes}, edges, seam, _alias(inside.view(np.uint64), write_box, domain)
-    )
+    return BlockGraph({"id": ids, "size": sizes}, edges, seam, _alias(inside.view(np.uint64), write_box, domain))
 
 
 def pool_edges(columns: Columns) -> Columns:
@@ -105,7 +103,7 @@ def pool_edges(columns: Columns) -> Columns:
     return pooled
 
 
-def _seam(  # noqa: PLR0917
+def _seam(
     labels: Labels,
     affinities: Affinities,
     face_links: FaceLinks,
@@ -126,9 +124,7 @@ def _seam(  # noqa: PLR0917
         below = tuple(slice(0, 1) if k == axis else slice(margin[k], None) for k in range(3))
         a, b = here[face].ravel(), labels[below].ravel()
         touching = np.flatnonzero((a != 0) & (b != 0))
-        voxel = np.unravel_index(
-            touching, tuple(1 if k == axis else n for k, n in enumerate(write_box.shape))
-        )
+        voxel = np.unravel_index(touching, tuple(1 if k == axis else n for k, n in enumerate(write_box.shape)))
         index = np.zeros(touching.size, np.int64)
         for k in range(3):
             index = index * domain.shape[k] + (voxel[k] + (write_box.start[k] - domain.start[k]))

@@ -100,9 +100,7 @@ def _low_neighbours(write_box: Box, read_box: Box) -> Triple:
 def _affinity_links(
     affinities, read_start, core_start, core_shape, start, shape, domain_start, domain_shape, low, high, mask
 ):
-    best = _best_directions(
-        affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask
-    )
+    best = _best_directions(affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask)
     links = np.zeros(shape, np.uint8)
     oz, oy, ox = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
     rz, ry, rx = start[0] - read_start[0], start[1] - read_start[1], start[2] - read_start[2]

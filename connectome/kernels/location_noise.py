@@ -26,9 +26,7 @@ def location_hash(index: int, axis: int, mask: np.uint64) -> np.int64:
     return np.int64(x & mask)
 
 
-def location_hashes(
-    indices: npt.NDArray[np.int64], axis: int, hash_bits: int = HASH_BITS
-) -> npt.NDArray[np.int64]:
+def location_hashes(indices: npt.NDArray[np.int64], axis: int, hash_bits: int = HASH_BITS) -> npt.NDArray[np.int64]:
     """Hash many voxel edges of one axis.
 
     Parameters

@@ -45,22 +45,24 @@ class DaskRunner:
 
     Parameters
     ----------
-    plan, dataset : Plan, Dataset
+    dataset : Dataset
+        Ready to run; workers read the plan from its record.
     n_workers : int or None
         Worker processes of a LocalCluster; None takes one per core.
     address : str or None
         ``tcp://...`` of a scheduler to use instead.
     """
 
-    def __init__(
-        self, plan: Plan, dataset: Dataset, *, n_workers: int | None = None, address: str | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset, *, n_workers: int | None = None, address: str | None = None) -> None:
         if dataset.url.startswith("memory://"):
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
         self._url, self._token = dataset.url, f"{os.getpid()}-{next(_RUNS)}"
         self._outcomes: queue.SimpleQueue[tuple[Task, int, Future]] = queue.SimpleQueue()
+        self._scratch = None if address else tempfile.TemporaryDirectory(prefix="connectome-dask-")
         with dask.config.set(SETTINGS):
-            self._cluster = None if address else _local_cluster(n_workers or os.cpu_count() or 1)
+            self._cluster = (
+                _local_cluster(n_workers or os.cpu_count() or 1, self._scratch.name) if self._scratch else None
+            )
             self._client = _connect(self._cluster or address)
         self._counted, self._counted_at = 1, -math.inf
 
@@ -105,6 +107,8 @@ class DaskRunner:
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=10)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
 _RUNS = itertools.count()
@@ -128,8 +132,7 @@ def _plan(url: str, token: str) -> Plan:  # noqa: ARG001
     return Plan.from_record(record["plan"])
 
 
-def _local_cluster(n_workers: int) -> LocalCluster:
-    scratch = tempfile.mkdtemp(prefix="connectome-dask-")
+def _local_cluster(n_workers: int, scratch: str) -> LocalCluster:
     return LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,

@@ -18,8 +18,8 @@ from connectome.store.dataset import Dataset
 from connectome.store.ingest import ingest
 from connectome.store.locations import Location
 from connectome.store.pyramid import pyramid_factors
-from connectome.store.sources import is_foreign, open_source
 from connectome.store.slabs import Source
+from connectome.store.sources import is_foreign, open_source
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import Workflow
@@ -160,8 +160,8 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
     source = open_source(url)
     if tuple(source.shape) != domain.shape or source.n_channels is not None or source.dtype.kind not in "uib":
         raise InputError(
-            f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape {domain.shape}: "
-            "give labels of the volume's shape, or leave dataset.truth out"
+            f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape "
+            f"{domain.shape}: give labels of the volume's shape, or leave dataset.truth out"
         )
 
 

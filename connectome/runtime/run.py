@@ -118,9 +118,9 @@ def _runner_of(name: str, n_workers: int | None) -> Callable[[Plan, Dataset], Ru
     if name == "serial":
         return SerialRunner
     if name == "dask":
-        return lambda plan, dataset: DaskRunner(plan, dataset, n_workers=n_workers)
+        return lambda _, dataset: DaskRunner(dataset, n_workers=n_workers)
     if "://" in name:
-        return lambda plan, dataset: DaskRunner(plan, dataset, address=name)
+        return lambda _, dataset: DaskRunner(dataset, address=name)
     raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")
 
 

@@ -43,8 +43,12 @@ def train_network(path: str, settings: Sequence[str], console: Console) -> Path:
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: {where}: {first['msg']}, got {first.get('input')!r}") from error
     bars = Progress(
-        TextColumn("train {task.fields[name]}"), BarColumn(), TextColumn("{task.fields[losses]}"), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal,
+        TextColumn("train {task.fields[name]}"),
+        BarColumn(),
+        TextColumn("{task.fields[losses]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
     with bars:
         bar = bars.add_task("train", total=1.0, name=config.name, losses="")

@@ -39,7 +39,7 @@ def attempt(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receip
     """Run a task; never raise, so that no exception has to cross processes."""
     try:
         return perform(plan, dataset, task, number)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         text = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
         return Failure(task, text[:2000], traceback.format_exc()[-8000:], isinstance(error, DiskFullError))
 

@@ -18,13 +18,7 @@ def registry() -> dict[str, type[Stage]]:
     for module in pkgutil.iter_modules(__path__):
         if module.name == "stage":
             continue
-        members = vars(importlib.import_module(f"{__name__}.{module.name}")).values()
-        stages |= {
-            module.name: member
-            for member in members
-            if isinstance(member, type)
-            and issubclass(member, Stage)
-            and "stage" in member.model_fields
-            and member.model_fields["stage"].default == module.name
-        }
+        for member in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(member, type) and issubclass(member, Stage) and "stage" in member.model_fields:
+                stages[member.model_fields["stage"].default] = member
     return dict(sorted(stages.items()))

@@ -42,9 +42,7 @@ class Dataset:
         try:
             record: dict[str, Any] = json.loads(content)
         except ValueError as error:
-            raise InputError(
-                f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url"
-            ) from error
+            raise InputError(f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url") from error
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:

@@ -13,9 +13,7 @@ SCORE_ONE = 1 << 24
 def graphs(draw):
     """A random graph with heavy ties: {(a, b): (sum, count)} and sizes."""
     n = draw(st.integers(2, 14))
-    pairs = draw(
-        st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1]))
-    )
+    pairs = draw(st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1])))
     level = st.sampled_from([0, 100, 128, 129, 200, 255])
     noise = st.sampled_from([0, 0, 1, SCORE_ONE - 1])
     edges = {}
@@ -68,11 +66,8 @@ def test_large_random_graph_equals_naive_on_names():
     random = np.random.default_rng(3)
     pairs = np.unique(np.sort(random.integers(0, 300, (1500, 2)), axis=1), axis=0)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    edges = {
-        (int(a), int(b)): (int(random.integers(0, 255 * SCORE_ONE)), int(random.integers(1, 4)))
-        for a, b in pairs
-    }
-    sizes = {a: 1 for a in range(300)}
+    edges = {(int(a), int(b)): (int(random.integers(0, 255 * SCORE_ONE)), int(random.integers(1, 4))) for a, b in pairs}
+    sizes = dict.fromkeys(range(300), 1)
     linkage = Linkage(40 * SCORE_ONE, 40 * SCORE_ONE)
     assert (
         dict(enumerate(run(edges, sizes, {1, 7}, linkage).labels.tolist()))

@@ -15,7 +15,7 @@ from tests.strategies import affinity_volumes, boxes_in, crop
 def test_block_graph_equals_naive(data):
     affinities, domain = data.draw(affinity_volumes(6))
     write_box = data.draw(boxes_in(domain))
-    options = dict(low=data.draw(st.sampled_from([0, 20])), high=data.draw(st.sampled_from([200, 256])))
+    options = {"low": data.draw(st.sampled_from([0, 20])), "high": data.draw(st.sampled_from([200, 256]))}
     bits = data.draw(st.sampled_from([0, 2, 24]))
     whole, _ = fragments_by_affinity(affinities, domain, domain, domain, **options, hash_bits=bits)
     read_box = grown(write_box, AFFINITY_HALO, domain)

@@ -25,11 +25,11 @@ def test_affinity_flavour_equals_naive(data):
     affinities, domain = data.draw(affinity_volumes(5))
     write_box = data.draw(boxes_in(domain))
     read_box = naive.grown(write_box, AFFINITY_HALO, domain)
-    options = dict(
-        low=data.draw(st.sampled_from([0, 20])),
-        high=data.draw(st.sampled_from([5, 200, 256])),
-        hash_bits=data.draw(HASH_BITS),
-    )
+    options = {
+        "low": data.draw(st.sampled_from([0, 20])),
+        "high": data.draw(st.sampled_from([5, 200, 256])),
+        "hash_bits": data.draw(HASH_BITS),
+    }
     arguments = (crop(affinities, domain, read_box), read_box, write_box, domain)
     expected = naive.fragments_by_affinity(*arguments, **options)
     for got, wanted in zip(fragments_by_affinity(*arguments, **options), expected, strict=True):

@@ -136,7 +136,7 @@ def test_whole_equals_the_global_greedy_algorithm(data):
     affinities, domain = data.draw(affinity_volumes(5))
     bits, halo, run = data.draw(flavours())
     linkage = data.draw(linkages())
-    labels, graphs = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits)
+    _, graphs = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits)
     graph = graphs[0, 0, 0]
     sizes = dict(zip(graph.clusters["id"].tolist(), graph.clusters["size"].tolist(), strict=True))
     rows = zip(*(graph.edges[name].tolist() for name in ("a", "b", "sum", "count")), strict=True)
@@ -163,9 +163,7 @@ def test_without_deferral_blocks_would_not_equal_whole(monkeypatch):
             monkeypatch.setattr(
                 merge_tree,
                 "sweep",
-                original
-                if defer
-                else lambda a, b, s, c, n, o, k: original(a, b, s, c, n, np.zeros_like(o), k),
+                original if defer else lambda a, b, s, c, n, o, k: original(a, b, s, c, n, np.zeros_like(o), k),
             )
             grid = Grid(domain, shape)
             labels, graphs = leaves(affinities, domain, grid, AFFINITY_HALO, run, 24)

@@ -37,10 +37,10 @@ def merged(edges, sizes, names, low, high):
     """Merge two clusters: pool their edges, add their voxels, rename."""
     pooled = {}
     for (a, b), (total, count) in edges.items():
-        a, b = sorted((low if a == high else a, low if b == high else b))
-        if a != b:
-            old = pooled.get((a, b), (0, 0))
-            pooled[a, b] = (old[0] + total, old[1] + count)
+        pair = tuple(sorted((low if a == high else a, low if b == high else b)))
+        if pair[0] != pair[1]:
+            old = pooled.get(pair, (0, 0))
+            pooled[pair] = (old[0] + total, old[1] + count)
     sizes = {a: size + (sizes[high] if a == low else 0) for a, size in sizes.items() if a != high}
     return pooled, sizes, {a: low if name == high else name for a, name in names.items()}
 

@@ -2,8 +2,6 @@
 
 import itertools
 
-import numpy as np
-
 from tests.naive.fragments import index_of
 from tests.naive.location_noise import location_hash
 
@@ -34,9 +32,7 @@ def block_graph(labels, affinities, face_links, read_box, write_box, domain, *, 
                 continue
             below = label(tuple(c - (k == axis) for k, c in enumerate(voxel)))
             at = tuple(c - o for c, o in zip(voxel, write_box.start, strict=True))
-            value = (int(affinities[(axis, *at)]) << 24) | location_hash(
-                index_of(voxel, domain), axis, hash_bits
-            )
+            value = (int(affinities[(axis, *at)]) << 24) | location_hash(index_of(voxel, domain), axis, hash_bits)
             if voxel[axis] == write_box.start[axis]:
                 alias[here] = alias.get(here, 0) | (1 << (2 * axis))
                 if below:

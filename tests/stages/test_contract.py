@@ -55,7 +55,9 @@ def run_block_stage(stage, grid, volumes, tables):
                 inputs[name] = {k: v.copy() for k, v in tables[name][index].items()}
             else:
                 inputs[name] = np.ascontiguousarray(volumes[name][(..., *stage.read_box(name, block).slices)])
-        kept = {k: v.copy() if isinstance(v, np.ndarray) else {c: x.copy() for c, x in v.items()} for k, v in inputs.items()}
+        kept = {
+            k: v.copy() if isinstance(v, np.ndarray) else {c: x.copy() for c, x in v.items()} for k, v in inputs.items()
+        }
         outputs = stage.process(block, **inputs)
         for name, value in kept.items():
             if isinstance(value, np.ndarray):
@@ -86,7 +88,8 @@ def run_tree_stage(stage, grid, tables):
         for index in grid.indices()
     }
     children = [
-        (grid.box_at(i), {n: r[c] for n, c in zip(stage.inputs, stage.carried, strict=True)}) for i, r in reduced.items()
+        (grid.box_at(i), {n: r[c] for n, c in zip(stage.inputs, stage.carried, strict=True)})
+        for i, r in reduced.items()
     ]
     root = stage.reduce(DOMAIN, children, DOMAIN)
     declared = {a.name: dict(a.columns) for a in stage.outputs}
@@ -94,9 +97,7 @@ def run_tree_stage(stage, grid, tables):
         for name, columns in output.items():
             assert {c: str(v.dtype) for c, v in columns.items()} == declared[name]
     above = stage.expand(DOMAIN, {n: root[n] for n in stage.kept}, None, DOMAIN)
-    final = {
-        i: stage.expand(grid.box_at(i), {n: r[n] for n in stage.kept}, above, DOMAIN) for i, r in reduced.items()
-    }
+    final = {i: stage.expand(grid.box_at(i), {n: r[n] for n in stage.kept}, above, DOMAIN) for i, r in reduced.items()}
     return {name: {i: output[name] for i, output in final.items()} for name in stage.expanded}
 
 
