@@ -193,7 +193,8 @@ def export(
     from connectome.store.sources import open_volume
 
     opened = open_volume(volume)
-    told = "segmentation" if opened.dtype.kind in "ui" and opened.dtype.itemsize > 2 else "image"
+    are_labels = opened.dtype.kind in "ui" and opened.dtype.itemsize > 2
+    told: Literal["image", "segmentation"] = "segmentation" if are_labels else "image"
     with ProgressDisplay(_ERRORS) as display:
         export_precomputed(
             opened, target, kind=kind or told, progress=lambda done, total: display.ingested("export", done, total)
