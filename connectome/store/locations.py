@@ -132,7 +132,7 @@ def read_key(url: str, key: str) -> bytes | None:
     try:
         answer = open_keys(url).read(key).result()
     except STORE_ERRORS as error:
-        if _is_absence(error):
+        if _is_absence(url, error):
             return None
         raise StoreError(f"cannot read {url}/{key}: {first_line(error)}") from error
     return bytes(answer.value) if answer.state == "value" else None
@@ -180,6 +180,9 @@ def first_line(error: Exception) -> str:
     return re.sub(r"^[A-Z_]+: ", "", re.split(r" \[\w+='", line)[0])
 
 
-def _is_absence(error: Exception) -> bool:
+def _is_absence(url: str, error: Exception) -> bool:
+    # Buckets on the web that cannot be listed answer 403 for a key that is not there.
+    if scheme_of(url) in READ_ONLY and "PERMISSION_DENIED" in str(error):
+        return True
     # A file where a folder is wanted is an absence too: `volume.h5/zarr.json`.
     return any(word in str(error) for word in ("NOT_FOUND", "Not a directory", "ENOTDIR"))

@@ -107,6 +107,14 @@ def test_a_bucket_that_is_not_there(bucket):
         make(f"{bucket.partition('://')[0]}://other-bucket/volume")
 
 
+class Forbidding(StaticFileHandler):
+    """Files of a bucket that cannot be listed: what is not there is forbidden."""
+
+    def write_error(self, status_code, **details):
+        self.set_status(403 if status_code == 404 else status_code)
+        self.finish()
+
+
 @pytest.fixture
 def served(tmp_path):
     """A web server of the folder `tmp_path` in a thread of its own; it gives its URL."""
@@ -115,7 +123,9 @@ def served(tmp_path):
 
     def serve():
         loops.append(IOLoop(make_current=True))
-        application = Application([(r"/data/(.*)", StaticFileHandler, {"path": str(tmp_path)})])
+        folder = {"path": str(tmp_path)}
+        routes = [(r"/data/(.*)", StaticFileHandler, folder), (r"/private/(.*)", Forbidding, folder)]
+        application = Application(routes)
         server = HTTPServer(application)
         server.add_sockets(sockets)
         loops[0].add_callback(ready.set)
@@ -139,6 +149,7 @@ def test_a_volume_on_the_web(served, tmp_path, wanted, name):
     volume.write(BOX, Volume.open("memory://object-stores").read(BOX))
     again = Volume.open(f"{served}/v")
     assert (again.box, checksum(again)) == (BOX, wanted)
+    assert checksum(Volume.open(f"{served.replace('data', 'private')}/v")) == wanted
     with pytest.raises(StoreError, match="read only"):
         Volume.create(f"{served}/w", **options)
     with pytest.raises(StoreError, match="cannot write"):
