@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from connectome.models.manifest import Network
 from connectome.models.unet import UNet
@@ -50,13 +52,17 @@ def load_module(network: Network, engine: Engine) -> UNet:
     return module.to(engine.device, DTYPES[engine.precision]).in_fast_layout()
 
 
-def run_tile(network: Network, engine: Engine, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def run_tile(
+    network: Network, engine: Engine, image: npt.NDArray[np.uint8], *, mirrored: bool = False
+) -> npt.NDArray[np.uint8]:
     """Predict one tile.
 
     Parameters
     ----------
     image
         Image (z, y, x) of the tile grown by the network's halo, uint8.
+    mirrored
+        Average over the eight mirrored images, for eight times the work.
 
     Returns
     -------
@@ -68,9 +74,37 @@ def run_tile(network: Network, engine: Engine, image: npt.NDArray[np.uint8]) -> 
     normalisation = network.manifest.normalisation
     module = load_module(network, engine)
     with torch.inference_mode():
-        batch = torch.from_numpy(image).to(engine.device)[None, None].float()
-        batch = (batch - normalisation.mean) / normalisation.standard_deviation
-        batch = batch.to(DTYPES[engine.precision], memory_format=torch.channels_last_3d)
-        logits = module(batch)[0].float()
-        levels = torch.sigmoid(logits).mul_(255.0).round_().to(torch.uint8)
-        return levels.cpu().contiguous().numpy()
+        normalised = torch.from_numpy(image).to(engine.device).float()
+        normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
+        normalised = normalised.to(DTYPES[engine.precision])
+        predict = _mean_over_mirrors if mirrored else _probability
+        probability = predict(module, normalised)
+        return probability.mul_(255.0).round_().to(torch.uint8).cpu().contiguous().numpy()
+
+
+def _probability(module: UNet, image: Tensor) -> Tensor:
+    batch = image[None, None].contiguous(memory_format=torch.channels_last_3d)
+    return torch.sigmoid(module(batch)[0].float())
+
+
+def _mean_over_mirrors(module: UNet, image: Tensor) -> Tensor:
+    """Average the probabilities of the mirrored images (z, y, x), each mirrored back.
+
+    In a mirrored image the lower voxel of a pair is the higher one, so along a mirrored axis its
+    affinity lands one voxel too low and is moved up. The tile's first plane then has no such value:
+    there the mean is over the mirrors that leave that axis alone.
+    """
+    total, count = None, None
+    for flips in product((False, True), repeat=3):
+        axes = [axis for axis, flipped in enumerate(flips) if flipped]
+        probability = _probability(module, image.flip(axes)).flip([1 + axis for axis in axes])
+        weight = torch.ones_like(probability)
+        for axis in axes:
+            probability[axis] = probability[axis].roll(1, axis)
+            probability[axis].select(axis, 0).zero_()
+            weight[axis].select(axis, 0).zero_()
+        total = probability if total is None else total.add_(probability)
+        count = weight if count is None else count.add_(weight)
+    assert total is not None
+    assert count is not None
+    return total.div_(count)

@@ -27,7 +27,9 @@ def image_box(network: Network, domain: Box, box: Box) -> Box:
     return network.image_box(domain, box)
 
 
-def predict_affinities(network: Network, image: Image, read_box: Box, domain: Box, box: Box) -> Affinities:
+def predict_affinities(
+    network: Network, image: Image, read_box: Box, domain: Box, box: Box, *, mirrored: bool = False
+) -> Affinities:
     """Predict the affinities of a box.
 
     Parameters
@@ -42,6 +44,8 @@ def predict_affinities(network: Network, image: Image, read_box: Box, domain: Bo
         The whole volume: it anchors the tiles and is where reflection begins.
     box
         What to predict, inside the domain.
+    mirrored
+        Average the predictions of the eight mirrored tiles: better, for eight times the work.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def predict_affinities(network: Network, image: Image, read_box: Box, domain: Bo
     affinities = np.empty((3, *box.shape), np.uint8)
     for tile in tiles_of(box, domain, network.manifest.tile, network.architecture.stride):
         part = tile.intersect(box)
-        predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain))
+        predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain), mirrored)
         inside = part.relative_to(box.start).slices
         affinities[(slice(None), *inside)] = predicted[(slice(None), *part.relative_to(tile.start).slices)]
     return affinities
@@ -98,16 +102,16 @@ class _RecentTiles:
 _recent = _RecentTiles()
 
 
-def _predict_tile(network: Network, image: Image) -> Affinities:
+def _predict_tile(network: Network, image: Image, mirrored: bool) -> Affinities:
     from connectome.models.engine import available_engine, run_tile
 
     engine = available_engine()
-    digest = hashlib.blake2b(f"{network.fingerprint} {engine} {image.shape}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{network.fingerprint} {engine} {image.shape} {mirrored}".encode(), digest_size=16)
     digest.update(image.data)
     key = digest.digest()
     tile = _recent.get(key)
     if tile is None:
-        tile = run_tile(network, engine, image)
+        tile = run_tile(network, engine, image, mirrored=mirrored)
         _recent.put(key, tile)
     return tile
 

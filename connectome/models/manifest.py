@@ -117,7 +117,7 @@ class Manifest(Part):
         return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A manifest and its weights on disk; what a stage asks of a network."""
 

@@ -71,6 +71,10 @@ def test_no_voxel_of_the_receptive_field_is_idle(architecture: Architecture) -> 
                 assert not torch.equal(network(changed), reference)
 
 
+def test_the_halo_is_symmetric_as_mirrored_inference_needs(architecture: Architecture) -> None:
+    assert architecture.halo.low == architecture.halo.high
+
+
 def test_output_depends_on_nothing_but_its_receptive_field(architecture: Architecture) -> None:
     # One stride further inside a larger image, the same voxels give the same values.
     torch.manual_seed(0)

@@ -114,6 +114,37 @@ def test_threads_of_the_caller_change_nothing(network: Network, image: np.ndarra
     assert torch.get_num_threads() == 1
 
 
+def test_mirrored_tiles_average_what_each_mirror_predicts(network: Network) -> None:
+    stride = network.architecture.stride
+    shape = network.architecture.input_shape(tuple(2 * n for n in stride))
+    tile = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    engine = Engine("cpu", "float32")
+    total = np.zeros((3, *(2 * n for n in stride)))
+    count = np.zeros_like(total)
+    for flips in np.ndindex(2, 2, 2):
+        turn = tuple(slice(None, None, -1 if flipped else 1) for flipped in flips)
+        predicted = run_tile(network, engine, np.ascontiguousarray(tile[turn]))
+        for channel in range(3):
+            # Place by place: the pair (i - 1, i) is (n - 1 - i, n - i) in the mirror.
+            for place in np.ndindex(*total.shape[1:]):
+                source = [n - 1 - p if f else p for p, n, f in zip(place, total.shape[1:], flips, strict=True)]
+                source[channel] += flips[channel]
+                if source[channel] < total.shape[1 + channel]:
+                    total[(channel, *place)] += predicted[(channel, *source)]
+                    count[(channel, *place)] += 1
+    difference = np.abs(run_tile(network, engine, tile, mirrored=True) - total / count)
+    assert difference.max() <= 1.01
+
+
+def test_mirrored_prediction_is_the_same_from_every_box(network: Network, image: np.ndarray) -> None:
+    whole = predict_affinities(network, image, DOMAIN, DOMAIN, DOMAIN, mirrored=True)
+    box = Box((9, 2, 6), (16, 13, 21))
+    inside = (slice(None), *box.relative_to(DOMAIN.start).slices)
+    part = predict_affinities(network, image, DOMAIN, DOMAIN, box, mirrored=True)
+    np.testing.assert_array_equal(part, whole[inside])
+    assert not np.array_equal(whole, predict(network, image, DOMAIN))
+
+
 def test_wrong_boxes_and_images_are_refused(network: Network, image: np.ndarray) -> None:
     box = Box(DOMAIN.start, tuple(n + 1 for n in DOMAIN.start))
     with pytest.raises(InputError, match="must be uint8, got uint16"):
