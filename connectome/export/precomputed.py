@@ -54,44 +54,47 @@ def export_precomputed(
     Peak memory is a few times a shard of 128 MB. Below level 0, the format cannot say that a volume starts
     at a fraction of a voxel: such a level lies up to one of its voxels too low.
     """
-    dtype = _stored_type(volume, kind)
-    factors = _factors(volume)
     target = Volume.create(
         target_url,
         box=volume.box,
-        dtype=dtype,
+        dtype=_stored_type(volume, kind),
         voxel_size_nm=volume.voxel_size_nm,
         n_channels=volume.n_channels,
         write_shape=volume.box.shape,
-        factors=factors,
+        factors=_factors(volume),
         format="precomputed-sharded",
         kind=kind,
         encoding=encoding,
         is_finished=False,
     )
-    total = sum(target.level_box(level).n_voxels for level in range(target.n_levels))
-    done = 0
     try:
-        for level in range(target.n_levels):
-            whole = target.level_box(level)
-            grid = Grid(whole, target.level_write_shape(level))
-            for index in grid.indices():
-                box = grid.box_at(index)
-                inside = box.relative_to(whole.start)
-                if level < volume.n_levels and volume.level_factor(level) == factors[level]:
-                    array = volume.read(inside.shift(volume.level_box(level).start), level)
-                else:
-                    array = _pooled(target, level, inside, kind)
-                target.write(box, _converted(array, dtype, volume.url), level)
-                done += box.n_voxels
-                if progress is not None:
-                    progress(done, total)
+        _write_all(volume, target, kind, progress)
         target.finish()
     except BaseException:
         with contextlib.suppress(*STORE_ERRORS):
             target.delete()
         raise
     return target
+
+
+def _write_all(volume: Volume | ArrayVolume, target: Volume, kind: Kind, progress: Progress | None) -> None:
+    total = sum(target.level_box(level).n_voxels for level in range(target.n_levels))
+    done = 0
+    for level in range(target.n_levels):
+        whole = target.level_box(level)
+        grid = Grid(whole, target.level_write_shape(level))
+        is_copied = level < volume.n_levels and volume.level_factor(level) == target.level_factor(level)
+        for index in grid.indices():
+            box = grid.box_at(index)
+            inside = box.relative_to(whole.start)
+            if is_copied:
+                array = volume.read(inside.shift(volume.level_box(level).start), level)
+            else:
+                array = _pooled(target, level, inside, kind)
+            target.write(box, _converted(array, target.dtype, volume.url), level)
+            done += box.n_voxels
+            if progress is not None:
+                progress(done, total)
 
 
 def _factors(volume: Volume | ArrayVolume) -> list[Triple]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Grid, Triple, as_triple
-from connectome.store.layout import Kind, is_label_type, voxel_size
+from connectome.store.layout import Kind, VoxelSize, is_label_type, voxel_size
 from connectome.store.locations import STORE_ERRORS, StoreError
 from connectome.store.mips import write_levels
 from connectome.store.pyramid import pyramid_factors
@@ -60,9 +60,7 @@ def ingest(
     refused by `Volume.open`, and replaced by the next ingest to that place.
     """
     source = open_source(source_url)
-    size = source.voxel_size_nm if voxel_size_nm is None else voxel_size(voxel_size_nm)
-    if size is None:
-        raise StoreError(f"{source.url} does not state its voxel size; give it (z, y, x, in nanometres)")
+    size = _size_of(source, voxel_size_nm)
     conversion = Conversion.choose(source, window)
     box = Box.of_shape(source.shape).shift(source.offset if offset is None else as_triple(offset))
     shape = as_triple(block)
@@ -92,6 +90,13 @@ def ingest(
             volume.delete()
         raise
     return volume
+
+
+def _size_of(source: Source, given: Sequence[float] | None) -> VoxelSize:
+    size = source.voxel_size_nm if given is None else voxel_size(given)
+    if size is None:
+        raise StoreError(f"{source.url} does not state its voxel size; give it (z, y, x, in nanometres)")
+    return size
 
 
 def _copy(
