@@ -20,7 +20,7 @@ from connectome.store.locations import Location
 from connectome.store.pyramid import pyramid_factors
 from connectome.store.slabs import Source
 from connectome.store.sources import is_foreign, open_source
-from connectome.store.volume import Volume
+from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import Workflow
 
@@ -85,7 +85,7 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
         _settle_changes(dataset, plan, old, state, redo)
     dataset.write_record({"format": "connectome dataset", "version": 1, "plan": plan.record(), "state": state})
     for each in externals:
-        if each.is_foreign and not _is_volume(dataset.volume_url(each.name)):
+        if each.is_foreign and not is_volume(dataset.volume_url(each.name)):
             _bring_in(each, dataset, workflow, progress)
     for stage in workflow.running_stages:
         _create_artifacts(stage, dataset, plan)
@@ -256,7 +256,7 @@ def _bring_in(each: _External, dataset: Dataset, workflow: Workflow, progress: I
 def _create_artifacts(stage: Stage, dataset: Dataset, plan: Plan) -> None:
     block = plan.workflow.grid.block
     for artifact in stage.outputs:
-        if not isinstance(artifact, VolumeArtifact) or _is_volume(dataset.volume_url(artifact.name)):
+        if not isinstance(artifact, VolumeArtifact) or is_volume(dataset.volume_url(artifact.name)):
             continue
         factors = pyramid_factors(plan.domain.shape, block, plan.voxel_size_nm) if artifact.pyramid else [(1, 1, 1)]
         Volume.create(
@@ -269,11 +269,3 @@ def _create_artifacts(stage: Stage, dataset: Dataset, plan: Plan) -> None:
             factors=factors,
             delete_existing=True,
         )
-
-
-def _is_volume(url: str) -> bool:
-    try:
-        Volume.open(url)
-    except ValueError:
-        return False
-    return True

@@ -16,11 +16,11 @@ import numpy as np
 
 from connectome.errors import DiskFullError, InputError
 from connectome.geometry import Box
-from connectome.kernels.downsample import downsample_mean, downsample_mode
 from connectome.stages import BlockStage, TreeStage
 from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import Receipt
+from connectome.store.mips import write_levels
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Pass, Plan, Task
 
@@ -106,7 +106,8 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
             _write_columns(dataset, artifact, task, outputs, traffic)
         else:
             array = _checked(artifact, outputs[artifact.name], block.write_box)
-            traffic.written += _write_levels(_open(dataset.volume_url(artifact.name)), block.write_box, array, artifact)
+            volume = _open(dataset.volume_url(artifact.name))
+            traffic.written += write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
 
 
 def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
@@ -173,22 +174,6 @@ def _checked(artifact: VolumeArtifact, array: np.ndarray[Any, Any], box: Box) ->
             f"and {artifact.dtype}"
         )
     return array
-
-
-def _write_levels(volume: Volume, box: Box, array: np.ndarray[Any, Any], artifact: VolumeArtifact) -> int:
-    """Write a block and its part of every mip level in one pass; return the bytes."""
-    volume.write(box, array)
-    written, level_array, level_box = array.nbytes, array, box.relative_to(volume.box.start)
-    for level in range(1, volume.n_levels):
-        finer, factor = volume.level_factor(level - 1), volume.level_factor(level)
-        z, y, x = (b // a for a, b in zip(finer, factor, strict=True))
-        downsample = downsample_mode if artifact.pyramid == "mode" else downsample_mean
-        level_array = downsample(level_array, (z, y, x))
-        start = [a // f for a, f in zip(level_box.start, (z, y, x), strict=True)]
-        level_box = Box.of_shape(level_array.shape[-3:]).shift(start)
-        volume.write(level_box.shift(volume.level_box(level).start), level_array, level=level)
-        written += level_array.nbytes
-    return written
 
 
 @lru_cache(maxsize=64)

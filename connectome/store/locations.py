@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import tensorstore as ts
 
-from connectome.errors import InputError
+from connectome.errors import DiskFullError, InputError
 
 Spec = dict[str, Any]
 
@@ -166,11 +166,11 @@ def delete_keys(url: str) -> None:
     open_keys(url).delete_range(ts.KvStore.KeyRange()).result()
 
 
-def write_error(url: str, error: Exception) -> StoreError:
+def write_error(url: str, error: Exception) -> InputError:
     """Turn a failed write into one sentence; a full disk has its own."""
     text = first_line(error)
     if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
-        return StoreError(f"the disk is full: writing {url} failed; free space and run the command again")
+        return DiskFullError(f"the disk is full: writing {url} failed; free space and run the command again")
     return StoreError(f"cannot write {url}: {text}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from connectome.errors import DiskFullError
 from connectome.geometry import Box
 from connectome.store.checksum import checksum
 from connectome.store.formats import CREATE
@@ -174,7 +175,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_is_said_in_one_sentence(small_disk, tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 255, (64, 256, 256)).astype(np.uint8))
-    with pytest.raises(StoreError, match=r"the disk is full: writing .* free space and run the command again"):
+    with pytest.raises(DiskFullError, match=r"the disk is full: writing .* free space and run the command again"):
         ingest(str(tmp_path / "a.npy"), str(small_disk / "v"), voxel_size_nm=SIZE, block=(16, 64, 64))
     assert not any(path.is_file() for path in small_disk.rglob("*"))
     ingest(str(tmp_path / "a.npy"), str(tmp_path / "v"), voxel_size_nm=SIZE, block=(16, 64, 64))
