@@ -22,6 +22,8 @@ class Affinities(BlockStage):
     stage: Literal["affinities"] = "affinities"
     network: str
     """Name of a shipped network, or path to a manifest."""
+    mirrored: bool = False
+    """Average the predictions of the eight mirror images: better, for eight times the work."""
 
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "network": load_network(self.network).fingerprint}
@@ -38,7 +40,8 @@ class Affinities(BlockStage):
     def process(self, block: Block, *, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
         network = load_network(self.network)
         read_box = self.read_box("image", block)
-        return {"affinities": predict_affinities(network, image, read_box, block.domain, block.write_box)}
+        boxes = (read_box, block.domain, block.write_box)
+        return {"affinities": predict_affinities(network, image, *boxes, mirrored=self.mirrored)}
 
     def peak_bytes(self, block: Block) -> int:  # noqa: ARG002
         return working_bytes(load_network(self.network))
