@@ -126,7 +126,8 @@ def _look_at(workflow: Workflow, name: str) -> _External:
         raise InputError(f"{where} has {n_channels} channels, wanted is one grey image (z y x)")
     location = Location.parse(url)
     z, y, x = voxel_size
-    return _External(name, location.url, foreign, box, (z, y, x), _signature(location, box))
+    place = str(location) if foreign else location.url
+    return _External(name, place, foreign, box, (z, y, x), _signature(location, box))
 
 
 def _signature(location: Location, box: Box) -> str:
