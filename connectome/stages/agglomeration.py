@@ -36,7 +36,7 @@ class Agglomeration(TreeStage):
     )
 
     stage: Literal["agglomeration"] = "agglomeration"
-    threshold: float = Field(default=0.5, ge=0, le=1)
+    threshold: float = Field(default=0.6, ge=0, le=1)
     """Clusters merge while the mean affinity between them is at least this."""
     small_size: int = Field(default=0, ge=0)
     """Size rule: a pair with one side below this many voxels merges already at `small_threshold`; 0: off."""
