@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import sys
 import time
 import webbrowser
@@ -122,9 +123,14 @@ def open_view(url: str, port: int = 0) -> Iterator[View]:
 
 def _start(port: int) -> neuroglancer.server.Server:
     try:
+        # Tried first: a server that fails to bind would leave its socket open.
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((ADDRESS, port))
         return neuroglancer.server.Server(bind_address=ADDRESS, bind_port=port)
-    except OSError as error:
-        raise InputError(f"port {port} cannot be used ({error.strerror}): give another one, or 0 for any") from error
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"port {port} cannot be used ({reason}): give another one, or 0 for any") from error
 
 
 def serve(dataset_url: str, *, port: int = 0, open_browser: bool = True) -> None:
@@ -132,15 +138,15 @@ def serve(dataset_url: str, *, port: int = 0, open_browser: bool = True) -> None
 
     The page's URL is printed to standard output as soon as it can be opened.
     """
-    with open_view(dataset_url, port) as view:
-        for note in view.scene.notes:
-            sys.stderr.write(f"{note}\n")
-        sys.stdout.write(f"{view.url}\n")
-        sys.stdout.flush()
-        if open_browser:
-            webbrowser.open(view.url)
-        try:
+    try:
+        with open_view(dataset_url, port) as view:
+            for note in view.scene.notes:
+                sys.stderr.write(f"{note}\n")
+            sys.stdout.write(f"{view.url}\n")
+            sys.stdout.flush()
+            if open_browser:
+                webbrowser.open(view.url)
             while True:
                 time.sleep(3600)
-        except KeyboardInterrupt:
-            pass
+    except KeyboardInterrupt:
+        return

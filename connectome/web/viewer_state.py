@@ -48,7 +48,7 @@ def viewer_state(
     state.cross_section_scale, state.projection_scale = _zoom(scene)
     state.projection_orientation = OBLIQUE
     state.layout = "4panel"
-    state.show_slices = False
+    state.show_slices = not meshes  # they would cut the meshes, but are better than nothing
     state.show_axis_lines = False
     state.cross_section_background_color = "#000000"
     state.projection_background_color = "#101418"
@@ -114,4 +114,4 @@ def _zoom(scene: Scene) -> tuple[float, float]:
     shown = [layer for layer in scene.layers if layer.name in SHOWN_AT_FIRST] or list(scene.layers)
     # Farther out than the coarsest level, every chunk of it would be loaded at once.
     coarsest = min((min(layer.volume.level_factor(layer.volume.n_levels - 1)) for layer in shown), default=1)
-    return min(extent / PANEL_PIXELS, 4.0 * coarsest), 2.1 * extent
+    return min(extent / PANEL_PIXELS, 4.0 * coarsest), 1.9 * extent
