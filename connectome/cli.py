@@ -26,6 +26,9 @@ app = typer.Typer(
 )
 _ERRORS = Console(stderr=True)
 
+LARGEST_ROOT = 500e9
+"""Memory of one task that large machines have; beyond it the plan says so."""
+
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Set a value of the workflow; repeatable.")
 ]
@@ -100,6 +103,12 @@ def plan(
         table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
     _show(table)
     print(f"{total:,} tasks")
+    root = max((row["peak_bytes"] for row in rows if row["name"].endswith(".reduce")), default=0)
+    if root > LARGEST_ROOT:
+        print(
+            f"The root of the agglomeration's tree is estimated at {_bytes(root)} in one task, from figures of FIB-25 "
+            "that grow with the volume: more than one machine holds. Segment parts of the volume."
+        )
 
 
 @app.command()

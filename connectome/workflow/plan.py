@@ -239,7 +239,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PassEstimate:
-    """What a pass costs: tasks, and the largest task's bytes."""
+    """What a pass costs: tasks, and the bytes of its largest task, its worker process included."""
 
     name: str
     n_tasks: int
@@ -252,6 +252,10 @@ CLUSTERS_PER_VOXEL = 0.6e-3
 EDGES_PER_VOXEL = 1.5e-3
 """Clusters and acting edges that wait for the root, as measured on FIB-25 with the distance flavour
 (design notes, "what waits at the top")."""
+TABLE_BYTES_PER_VOXEL = 0.2
+"""Rows that a block of FIB-25 leaves: about 1 fragment and 6 edges per 1,000 voxels."""
+PROCESS_BYTES = 350_000_000
+"""A worker with its libraries, before it holds any voxel (measured)."""
 CLUSTER_BYTES, EDGE_BYTES = 64, 96
 """Memory of one waiting cluster and one edge while a node is reduced."""
 
@@ -267,7 +271,7 @@ def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
         root = each.box(Task(each.name, each.n_levels - 1, (0, 0, 0)))
         waiting = CLUSTERS_PER_VOXEL * CLUSTER_BYTES + EDGES_PER_VOXEL * EDGE_BYTES
         peak = int(root.n_voxels * (waiting if each.kind == "reduce" else CLUSTERS_PER_VOXEL * CLUSTER_BYTES))
-        return PassEstimate(each.name, len(each), peak // 2, peak // 4, peak)
+        return PassEstimate(each.name, len(each), peak // 2, peak // 4, PROCESS_BYTES + peak)
     stage = each.stage
     assert isinstance(stage, BlockStage)
     block = plan.block(Task(each.name, 0, middle))
@@ -283,4 +287,6 @@ def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     pyramids = sum(block.write_box.n_voxels * a.bytes_per_voxel() for a in volumes if a.pyramid)
     # A write holds the array and its encoded shard; a pyramid one more copy, an eighth and less.
     peak = read + 2 * written + math.ceil(pyramids / 7) + stage.peak_bytes(block)
-    return PassEstimate(each.name, len(each), read, written, peak)
+    if any(isinstance(a, TableArtifact) for a in stage.outputs):
+        written += int(block.write_box.n_voxels * TABLE_BYTES_PER_VOXEL)
+    return PassEstimate(each.name, len(each), read, written, PROCESS_BYTES + peak)
