@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,12 @@ class Augmentation(BaseModel):
 
     symmetry: Literal["cube", "section", "none"] = "cube"
     """Flips and axis permutations: all 48 (isotropic voxels), the 16 that keep z, or none."""
+    warp_probability: float = Field(default=0.0, ge=0, le=1)
+    """Share of patches that are turned and stretched; for isotropic voxels."""
+    warp_degrees: float = Field(default=45.0, ge=0, le=180)
+    """Largest angle of such a turn, about any axis."""
+    warp_stretch: float = Field(default=0.2, ge=0, lt=1)
+    """Largest relative change of length along each axis."""
     contrast: float = Field(default=0.3, ge=0, lt=1)
     """Largest relative change of contrast."""
     brightness: float = Field(default=0.4, ge=0)
@@ -31,6 +38,12 @@ class Augmentation(BaseModel):
     """Share of patches that are blurred by one or two [1 2 1] passes."""
     defect_probability: float = Field(default=0.1, ge=0, le=1)
     """Share of patches with one section that is dark, bright or missing."""
+
+    def draw_warp(self, random: np.random.Generator) -> npt.NDArray[np.float64] | None:
+        """Return the matrix of a warp, or None for a patch that is cut straight."""
+        if random.random() >= self.warp_probability:
+            return None
+        return _random_matrix(self.warp_degrees, self.warp_stretch, random)
 
     def orient(self, image: Image, labels: Labels, random: np.random.Generator) -> tuple[Image, Labels]:
         """Apply one random symmetry to image and labels alike."""
@@ -60,6 +73,30 @@ class Augmentation(BaseModel):
         exponent = np.float32(np.exp(random.uniform(-self.gamma, self.gamma)))
         unit = np.clip((image + 4) / 8, 0, 1)
         return np.asarray(np.power(unit, exponent) * 8 - 4, np.float32)
+
+
+def _random_matrix(degrees: float, stretch: float, random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return a turn about a random axis by up to `degrees` and a stretch per axis by up to `stretch`.
+
+    Parameters
+    ----------
+    degrees
+        Largest angle.
+    stretch
+        Largest relative change of length along each axis.
+
+    Returns
+    -------
+    Matrix (3, 3) from offsets in the patch to offsets in the image, both zyx in voxels.
+    """
+    axis = random.normal(size=3)
+    z, y, x = axis / np.linalg.norm(axis)
+    angle = math.radians(random.uniform(-degrees, degrees))
+    # Rodrigues: I + sin(a) K + (1 - cos(a)) K^2.
+    cross = np.array([[0.0, -x, y], [x, 0.0, -z], [-y, z, 0.0]])
+    turn = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
+    lengths = np.exp(random.uniform(-1, 1, size=3) * math.log1p(stretch))
+    return np.asarray(turn * lengths, np.float64)
 
 
 def _blur(image: Image) -> Image:

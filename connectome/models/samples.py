@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Triple, as_triple
@@ -15,6 +16,7 @@ from connectome.models.architecture import Architecture
 from connectome.models.augmentation import Augmentation
 from connectome.models.targets import affinity_targets, offsets_of
 from connectome.models.tiles import gather
+from connectome.models.warping import Matrix, warp_image, warp_labels
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -49,6 +51,7 @@ class LabelledImage:
         domain = Box.of_shape(self.shape)
         self.image = gather(image, (0, 0, 0), domain.grow(architecture.halo), domain)
         self.labels = np.pad(labels.astype(np.int64), self.margin)
+        self.whole = torch.from_numpy(image.astype(np.float32))[None, None]
 
     def check_patch(self, output: Triple) -> None:
         """Raise InputError if a patch of this output shape does not fit in."""
@@ -70,6 +73,13 @@ class LabelledImage:
         wide = [n + 2 * self.margin for n in output]
         return self.image[_at(start, read)], self.labels[_at(start, wide)]
 
+    def cut_warped(self, start: Triple, output: Triple, matrix: Matrix) -> tuple[npt.NDArray[np.float32], Labels]:
+        """Return the same about the same middle, along axes that `matrix` turns and stretches."""
+        middle = [a + (n - 1) / 2 for a, n in zip(start, output, strict=True)]
+        image = warp_image(self.whole, middle, matrix, self.architecture.input_shape(output))
+        wide = as_triple([n + 2 * self.margin for n in output])
+        return image, warp_labels(self.labels, [m + self.margin for m in middle], matrix, wide)
+
 
 def draw_sample(
     images: Sequence[LabelledImage],
@@ -84,7 +94,8 @@ def draw_sample(
     chosen = random.choice(len(images), p=weights / weights.sum())
     source = images[chosen]
     start = as_triple([int(random.integers(n)) for n in places[chosen]])
-    raw, labels = source.cut(start, output)
+    matrix = None if augmentation is None else augmentation.draw_warp(random)
+    raw, labels = source.cut(start, output) if matrix is None else source.cut_warped(start, output, matrix)
     mean, deviation = normalisation
     image = ((raw.astype(np.float32) - mean) / deviation).astype(np.float32)
     if augmentation is not None:

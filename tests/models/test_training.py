@@ -28,14 +28,18 @@ def test_training_learns_a_toy(tmp_path: Path) -> None:
         batch=2,
         learning_rate=1e-2,
         average_decay=0.9,
-        checkpoint_s=0.3,
+        checkpoint_s=1e-9,
         validation=[{"image": "toy#image", "labels": "toy#labels", "box": "0:16,0:16,0:16"}],
         augmentation={"symmetry": "none"},
     )
     path = train(config, read, progress=reports.append)
     assert reports[-1].share_done == 1
-    assert reports[-1].loss < 0.75 * reports[0].loss
+    assert [report.step for report in reports] == list(range(1, 61))
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+    assert reports[0].validation_loss is not None
     assert reports[-1].validation_loss is not None
+    assert reports[-1].validation_loss < 0.9 * reports[0].validation_loss
     network = load_network(str(path))
     assert network.manifest.training.figures["steps"] == 60
     image = toy()["toy#image"]
