@@ -138,7 +138,8 @@ def _local_cluster(n_workers: int, scratch: str) -> LocalCluster:
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # any free port, so that runs beside each other do not collide
+        worker_dashboard_address="127.0.0.1:0",
         memory_limit=0,
         local_directory=scratch,
         silence_logs=logging.ERROR,
