@@ -77,8 +77,10 @@ class Accounts:
         self.stages.setdefault(stage_of(receipt.stage), StageAccount()).add(receipt)
 
     def forget(self, stage: str) -> None:
-        """Forget a stage whose results were deleted."""
-        self.stages.pop(stage_of(stage), None)
+        """Forget a stage whose results were deleted, and the time that it took: the bill is of what is there."""
+        forgotten = self.stages.pop(stage_of(stage), None)
+        if forgotten is not None:
+            self.allocated_core_s -= min(self.allocated_core_s, forgotten.busy_s)
 
     def bill(self, n_voxels: int, prices: Prices) -> dict[str, Any]:
         """Return figures for a volume of `n_voxels`: core-hours, voxels per core-hour, dollars."""
