@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from connectome.errors import InputError
 from connectome.geometry import Box
@@ -47,6 +48,21 @@ def test_any_block_shape_gives_the_same_checksum(block, reference, stored_affini
 def test_dask_gives_the_same_checksum(n_workers, reference, stored_affinities, tmp_path):
     workflow = Workflow.parse(workflow_content(tmp_path, stored_affinities[0], (32, 32, 32)))
     outcome = run(workflow, runner="dask", n_workers=n_workers)
+    assert outcome.is_complete
+    assert checksum(outcome.dataset.volume("segmentation")) == reference[1]
+
+
+def test_any_scheduler_gives_the_same_checksum(reference, stored_affinities, tmp_path):
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=2,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        local_directory=str(tmp_path / "scratch"),
+    ) as cluster:
+        workflow = Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0], (32, 32, 32)))
+        outcome = run(workflow, runner=cluster.scheduler_address)
     assert outcome.is_complete
     assert checksum(outcome.dataset.volume("segmentation")) == reference[1]
 
