@@ -9,6 +9,7 @@ import numpy as np
 from connectome.errors import InputError
 from connectome.store.layout import VoxelSize
 from connectome.web.markup import Markup, element, join
+from connectome.web.matching import match_labels
 from connectome.web.quantities import length
 from connectome.web.scene import AnyVolume, Layer, Scene
 from connectome.web.sections import AXES, Field, detail_field, draw, read_field, whole_field
@@ -17,7 +18,7 @@ SHOWN = ("image", "segmentation", "truth", "affinities")
 CAPTIONS = {
     "image": "image",
     "segmentation": "segmentation",
-    "truth": "truth",
+    "truth": "truth, in the colours of its best segments",
     "affinities": "affinities along z (red), y (green), x (blue)",
 }
 STYLES = {"labels": "overlay"}
@@ -42,6 +43,7 @@ class Pictures:
         self._scene, self.notes = scene, list(scene.notes)
         self._layers = [layer for name in SHOWN if (layer := scene.layer(name)) is not None]
         self._embedded: set[str] = set()
+        self._truth_colours = self._match()
 
     def rows(self) -> Markup:
         """Return all figures: the whole volume, and its centre where the whole needs a coarser level."""
@@ -55,6 +57,24 @@ class Pictures:
             element("p", "Its centre, at full resolution:", class_="note"),
             *(self._row(normal, detail_field) for normal in NORMALS),
         )
+
+    def _match(self) -> dict[int, int]:
+        """Match true cells with segments on the planes that are drawn, if both are there at one level."""
+        layers = [self._scene.layer(name) for name in ("truth", "segmentation")]
+        planes = []
+        for normal in NORMALS:
+            drawn = []
+            for layer in layers:
+                if layer is None or layer.kind != "labels":
+                    return {}
+                field = whole_field(layer.volume, normal) or detail_field(layer.volume, normal)
+                try:
+                    drawn.append(read_field(layer, field).astype(np.uint64))
+                except (InputError, OSError):
+                    return {}  # the figure says why
+            if drawn[0].shape == drawn[1].shape:
+                planes.append((drawn[0], drawn[1]))
+        return match_labels(planes)
 
     def _row(self, normal: int, choose: Choose) -> Markup | None:
         figures = [figure for layer in self._layers if (figure := self._figure(layer, normal, choose)) is not None]
@@ -76,6 +96,7 @@ class Pictures:
             self.notes.append(f"{layer.name} cannot be drawn: {error}")
             return None
         width, height = self._visible_nm(field)
+        colours = self._truth_colours if layer.name == "truth" else None
         caption = CAPTIONS[layer.name]
         if layer.kind == "labels" and not plane.any():
             caption += "; nothing is labelled here"
@@ -84,7 +105,7 @@ class Pictures:
             element("title", f"{field.plane} plane: {caption}"),
             below,
             _image(
-                draw(layer, plane),
+                draw(layer, plane, colours),
                 field,
                 self._scene.voxel_size_nm,
                 class_="overlay" if layer.kind == "labels" else None,

@@ -133,7 +133,8 @@ def _trouble(dataset: Dataset, summary: Summary) -> Markup | None:
         "to see its error; when the cause is gone, run the workflow again and it goes on."
     )
     listed = table(None, ("task", "error", "command that replays it"), rows) if rows else None
-    return section("What went wrong", element("p", explanation), listed, class_="alarm")
+    title = "What went wrong" if quarantined else "What is not done"
+    return section(title, element("p", explanation), listed, class_="alarm")
 
 
 def _pictures(rows: Markup, plan: Plan, found: SegmentSizes | None, notes: list[str]) -> Markup:
@@ -142,7 +143,7 @@ def _pictures(rows: Markup, plan: Plan, found: SegmentSizes | None, notes: list[
     return section(
         "Sections through the middle",
         note("There is no segmentation yet: run the workflow again, and it goes on.") if is_missing else None,
-        element("label", box, "Show colours: one per id, the same in all planes", class_="toggle"),
+        element("label", box, "Show colours", class_="toggle"),
         rows,
         *map(note, notes),
     )

@@ -12,9 +12,12 @@ from connectome.geometry import Box, Grid, Triple, as_triple
 from connectome.kernels.contingency import add_tables, contingency
 from connectome.kernels.downsample import downsample_mode
 from connectome.store.layout import VoxelSize
+from connectome.store.volume import Volume
 from connectome.web.scene import AnyVolume
 
 READ_SHAPE = (128, 128, 128)
+MOST_CHUNKS = 1 << 14
+"""Chunks or shards that are opened for one sample."""
 POOLED = 8
 """How much more than asked for is read to be pooled, rather than look at the centre only."""
 
@@ -58,14 +61,26 @@ class SegmentSizes:
 
 
 def choose_sample(volume: AnyVolume, n_voxels: int) -> Sample:
-    """Return the finest whole level of at most `n_voxels`, or the centre of the coarsest one."""
+    """Return the finest whole level of at most `n_voxels`, or the centre of a level.
+
+    Few chunks count as well: a run's coarse levels have a small shard for each of its blocks. Where no
+    level is small enough, the centre that shows most of the volume is taken.
+    """
+    centres = []
     for level in range(volume.n_levels):
-        box = volume.level_box(level)
-        if box.n_voxels <= n_voxels:
-            return Sample(level, box, volume.level_factor(level), True)
-    level = volume.n_levels - 1
-    box = centre_box(volume.level_box(level), n_voxels)
-    return Sample(level, box, volume.level_factor(level), False)
+        box, factor = volume.level_box(level), volume.level_factor(level)
+        most = min(n_voxels, MOST_CHUNKS * _voxels_per_chunk(volume, level))
+        if box.n_voxels <= most:
+            return Sample(level, box, factor, True)
+        centre = centre_box(box, most)
+        centres.append((centre.n_voxels * math.prod(factor), -level, Sample(level, centre, factor, False)))
+    return max(centres)[2]
+
+
+def _voxels_per_chunk(volume: AnyVolume, level: int) -> int:
+    box = volume.level_box(level)
+    shape = volume.level_write_shape(level) if isinstance(volume, Volume) else box.shape
+    return math.prod(min(w, n) for w, n in zip(shape, box.shape, strict=True))
 
 
 def centre_box(box: Box, n_voxels: int) -> Box:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ DETAIL_PIXELS = 400
 """Side of the part that is shown at full resolution where the whole is not."""
 SHARP_PIXELS = 600
 """Labels are enlarged to this, so that the lines between segments are thin."""
-FILL, LINE = 96, 235
+FILL, LINE = 104, 235
 """Opacity of a segment, and of its border."""
 JPEG_QUALITY = 90
 
@@ -92,10 +93,13 @@ def read_field(layer: Layer, field: Field) -> npt.NDArray[np.generic]:
     return plane
 
 
-def draw(layer: Layer, plane: npt.NDArray[np.generic]) -> str:
-    """Return a plane as a data URL: JPEG for images and channels, PNG with transparency for labels."""
+def draw(layer: Layer, plane: npt.NDArray[np.generic], colours: Mapping[int, int] | None = None) -> str:
+    """Return a plane as a data URL: JPEG for images and channels, PNG with transparency for labels.
+
+    `colours` names labels that take the colour of another id.
+    """
     if layer.kind == "labels":
-        return _encoded(colour_labels(plane.astype(np.uint64)), "PNG")
+        return _encoded(colour_labels(plane.astype(np.uint64), colours), "PNG")
     if layer.kind == "channels":
         channels = grey(plane)[[min(c, len(plane) - 1) for c in range(3)]]
         return _encoded(np.moveaxis(channels, 0, -1), "JPEG")
@@ -113,12 +117,14 @@ def grey(plane: npt.NDArray[np.generic]) -> Pixels:
     return pixels
 
 
-def colour_labels(labels: npt.NDArray[np.uint64]) -> Pixels:
+def colour_labels(labels: npt.NDArray[np.uint64], colours: Mapping[int, int] | None = None) -> Pixels:
     """Return labels as RGBA: translucent, their borders nearly opaque, 0 not at all.
 
     Parameters
     ----------
     labels : uint64 array, shape (rows, columns)
+    colours : dict of int to int, optional
+        Labels that take the colour of another id.
 
     Returns
     -------
@@ -130,8 +136,9 @@ def colour_labels(labels: npt.NDArray[np.uint64]) -> Pixels:
     border[:-1] |= large[:-1] != large[1:]
     border[:, :-1] |= large[:, :-1] != large[:, 1:]
     ids, index = np.unique(large, return_inverse=True)
+    names = np.array([(colours or {}).get(i, i) for i in ids.tolist()], np.uint64)
     picture = np.empty((*large.shape, 4), np.uint8)
-    picture[..., :3] = colours_of_ids(ids)[index.reshape(large.shape)]
+    picture[..., :3] = colours_of_ids(names)[index.reshape(large.shape)]
     picture[..., 3] = np.where(large == 0, 0, np.where(border, LINE, FILL))
     return picture
 

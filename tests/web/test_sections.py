@@ -10,6 +10,7 @@ import pytest
 from connectome.geometry import Box
 from connectome.store.array_volume import ArrayVolume
 from connectome.store.volume import Volume
+from connectome.web.matching import match_labels
 from connectome.web.scene import Layer
 from connectome.web.sections import (
     FILL,
@@ -115,3 +116,15 @@ def test_pictures_are_data_urls(array, kind, mode):
     url = draw(Layer("a", kind, None), array)
     picture = PIL.Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2])))
     assert picture.mode == mode
+
+
+def test_labels_take_the_colour_of_their_partners():
+    segments = np.array([[5, 5, 6], [5, 5, 6], [7, 7, 0]], np.uint64)
+    truth = np.array([[1, 1, 1], [1, 1, 1], [2, 3, 3]], np.uint64)
+    matches = match_labels([(truth, segments)])
+    assert matches == {1: 5, 2: 7}  # 3 overlaps 7 as well, but 2 comes first
+    pictures = colour_labels(truth, matches), colour_labels(segments)
+    repeat = pictures[0].shape[0] // 3
+    np.testing.assert_array_equal(*(picture[repeat // 2, repeat // 2, :3] for picture in pictures))
+    assert match_labels([]) == {}
+    assert match_labels([(truth, np.zeros_like(truth))]) == {}

@@ -19,13 +19,13 @@ from tests.web.conftest import hues, pixels, wait_until
 
 
 def _panels(page):
-    """The locators of the four panels: three planes and the 3-D view."""
+    """The locators of the three planes and of the 3-D view, which alone can show or hide sections."""
     panels = page.locator(".neuroglancer-rendered-data-panel")
-    assert wait_until(lambda: panels.count() == 4), "no four panels"
-    every = [panels.nth(n) for n in range(4)]
-    turned = [panel for panel in every if "Sections" in panel.inner_text()]
-    assert len(turned) == 1
-    return [panel for panel in every if panel not in turned], turned[0]
+    texts = wait_until(lambda: len(found := panels.all_inner_texts()) == 4 and found)
+    assert texts, "no four panels"
+    turned = ["Sections" in text for text in texts]
+    assert turned.count(True) == 1
+    return [panels.nth(n) for n in range(4) if not turned[n]], panels.nth(turned.index(True))
 
 
 def test_coloured_segments_in_all_panels(outcome, page):
