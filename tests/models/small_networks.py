@@ -51,6 +51,7 @@ def configuration(folder: Path, **changes: Any) -> Training:
 def random_network(folder: Path, **changes: Any) -> Network:
     """Release an untrained network with strong contrasts in its output, and load it."""
     config = configuration(folder, **changes)
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(3)
     return load_network(str(release(folder, config, (128.0, 40.0), UNet(config.architecture, auxiliary=True), {})))
 

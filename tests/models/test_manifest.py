@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,15 +38,15 @@ def test_an_unknown_name_lists_those_there_are() -> None:
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    random_network(tmp_path)
-    weights = tmp_path / "small.safetensors"
+    random_network(tmp_path / "right")
+    shutil.copytree(tmp_path / "right", tmp_path / "wrong")
+    manifest, weights = tmp_path / "wrong" / "small.yaml", tmp_path / "wrong" / "small.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    load_network.cache_clear()
     with pytest.raises(InputError, match=r"is not the file that small\.yaml describes"):
-        load_network(str(tmp_path / "small.yaml"))
+        load_network(str(manifest))
     weights.unlink()
     with pytest.raises(InputError, match=r"put small\.safetensors beside"):
-        load_network(str(tmp_path / "small.yaml"))
+        load_network(str(manifest))
 
 
 @pytest.mark.parametrize(
