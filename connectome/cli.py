@@ -57,8 +57,12 @@ def run(
     from connectome.workflow.workflow import Workflow
 
     parsed, table = Workflow.load(workflow, settings or []), Prices.load(prices)
-    with ProgressDisplay(_ERRORS) as display:
-        outcome = run_workflow(parsed, runner=runner, n_workers=workers, redo=redo, prices=table, display=display)
+    try:
+        with ProgressDisplay(_ERRORS) as display:
+            outcome = run_workflow(parsed, runner=runner, n_workers=workers, redo=redo, prices=table, display=display)
+    except KeyboardInterrupt:
+        _ERRORS.print("stopped; run the same command to go on")
+        raise typer.Exit(130) from None
     summary = outcome.summary()
     report = write_report(outcome.dataset, outcome.plan, summary)
     for task in outcome.ended.quarantined:
@@ -89,7 +93,10 @@ def plan(
     from connectome.workflow.plan import estimate
     from connectome.workflow.workflow import Workflow
 
-    planned = plan_workflow(Workflow.load(workflow, settings or []), _triple(shape, "--shape") if shape else None)
+    size = _triple(shape, "--shape") if shape else None
+    if size is not None and min(size) < 1:
+        raise InputError(f"--shape takes three positive numbers of voxels (z, y, x), got {shape!r}")
+    planned = plan_workflow(Workflow.load(workflow, settings or []), size)
     rows = [dataclasses.asdict(row) for row in estimate(planned)]
     total = sum(row["n_tasks"] for row in rows)
     if as_json:
@@ -120,7 +127,7 @@ def ingest(
     block: Annotated[str, typer.Option(metavar="Z,Y,X", help="Shard shape.")] = "128,128,128",
     window: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Scale these values to 0-255.")] = None,
     volume_format: Annotated[
-        str, typer.Option("--format", help="ome-zarr-0.5, ome-zarr-0.4, zarr2, n5 or precomputed.")
+        str, typer.Option("--format", help="ome-zarr-0.5, ome-zarr-0.4, zarr-v3, zarr-v2, n5 or precomputed.")
     ] = "ome-zarr-0.5",
 ) -> None:
     """Bring a foreign volume into OME-Zarr with a mip pyramid, slab by slab."""

@@ -21,9 +21,9 @@ def noisy_affinities(shape, seed=3):
     return (np.clip(affinities, 0, 255) // 8 * 8).astype(np.uint8), truth
 
 
-def write_volume(url, array, block=(32, 32, 32), voxel_size_nm=VOXEL_SIZE_NM):
+def write_volume(url, array, block=(32, 32, 32), voxel_size_nm=VOXEL_SIZE_NM, offset=(0, 0, 0)):
     """Write an array as OME-Zarr and return its URL."""
-    box = Box.of_shape(array.shape[-3:])
+    box = Box.of_shape(array.shape[-3:]).shift(offset)
     n_channels = array.shape[0] if array.ndim == 4 else None
     volume = Volume.create(
         str(url), box=box, dtype=array.dtype, voxel_size_nm=voxel_size_nm, write_shape=block, n_channels=n_channels
@@ -31,7 +31,7 @@ def write_volume(url, array, block=(32, 32, 32), voxel_size_nm=VOXEL_SIZE_NM):
     grid = Grid(box, volume.write_shape)
     for index in grid.indices():
         part = grid.box_at(index)
-        volume.write(part, array[(..., *part.slices)])
+        volume.write(part, array[(..., *part.relative_to(box.start).slices)])
     return volume.url
 
 

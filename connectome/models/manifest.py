@@ -163,7 +163,6 @@ def _in_nm(size: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in size)
 
 
-@lru_cache(maxsize=16)
 def load_network(name_or_path: str) -> Network:
     """Return a shipped network by name, or any by the path of its manifest, weights checked."""
     path = Path(name_or_path)
@@ -175,6 +174,12 @@ def load_network(name_or_path: str) -> Network:
             f"network {name_or_path!r} is not there: wanted one of those shipped ({shipped}) or the path of a "
             "manifest (.yaml); choose one or train it (connectome train)"
         )
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path, changed: int) -> Network:  # noqa: ARG001
+    """Load once per file and time of change: a network that is trained again is another one."""
     try:
         manifest = Manifest.model_validate(yaml.safe_load(path.read_text()))
     except (ValidationError, yaml.YAMLError) as error:

@@ -6,13 +6,15 @@ every future at once, and keeps no result; the store is the truth.
 
 from __future__ import annotations
 
-import itertools
+import json
 import logging
 import math
 import os
 import queue
+import socket
 import tempfile
 import time
+import uuid
 from functools import lru_cache
 
 import dask
@@ -56,7 +58,7 @@ class DaskRunner:
     def __init__(self, dataset: Dataset, *, n_workers: int | None = None, address: str | None = None) -> None:
         if dataset.url.startswith("memory://"):
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
-        self._url, self._token = dataset.url, f"{os.getpid()}-{next(_RUNS)}"
+        self._url, self._token = dataset.url, uuid.uuid4().hex
         self._outcomes: queue.SimpleQueue[tuple[Task, int, Future]] = queue.SimpleQueue()
         self._scratch = None if address else tempfile.TemporaryDirectory(prefix="connectome-dask-")
         with dask.config.set(SETTINGS):
@@ -104,14 +106,13 @@ class DaskRunner:
 
     def close(self) -> None:
         """Leave the cluster, and end it if it is ours."""
+        # Workers that are told to go log that their scheduler is gone: nobody needs to read that.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._client.close(timeout=5)
         if self._cluster is not None:
             self._cluster.close(timeout=10)
         if self._scratch is not None:
             self._scratch.cleanup()
-
-
-_RUNS = itertools.count()
 
 
 def _priority(task: Task) -> int:
@@ -129,10 +130,31 @@ def _plan(url: str, token: str) -> Plan:  # noqa: ARG001
     record = Dataset(url).read_record()
     if record is None:
         raise InputError(f"worker cannot see the dataset {url}: the path must be the same on all hosts")
-    return Plan.from_record(record["plan"])
+    plan = Plan.from_record(record["plan"])
+    for stage in plan.workflow.running_stages:
+        # As plain values: the record went through JSON.
+        if json.loads(json.dumps(stage.identity())) != record["state"]["stages"][stage.name]:
+            raise InputError(
+                f"worker {socket.gethostname()} has another version of stage {stage.name} or its network than the "
+                "driver: install the same package on all hosts"
+            )
+    return plan
 
 
 def _local_cluster(n_workers: int, scratch: str) -> LocalCluster:
+    try:
+        return _start_cluster(n_workers, scratch)
+    except RuntimeError:
+        # A worker that dies while the cluster starts takes the start with it; once more, then say so.
+        try:
+            return _start_cluster(n_workers, scratch)
+        except RuntimeError as error:
+            raise InputError(
+                f"the local cluster does not start ({error}): run again, or use --runner serial"
+            ) from error
+
+
+def _start_cluster(n_workers: int, scratch: str) -> LocalCluster:
     return LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,

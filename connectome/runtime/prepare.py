@@ -5,24 +5,28 @@ Everything that can be refused is refused here, before anything is written.
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.stages import Stage, registry
+from connectome.runtime.changes import External, forget, settle, state_of
+from connectome.stages import Stage
 from connectome.stages.stage import VolumeArtifact, VoxelSize
 from connectome.store.dataset import Dataset
 from connectome.store.ingest import ingest
-from connectome.store.locations import Location
+from connectome.store.locations import Location, read_key, scheme_of
 from connectome.store.pyramid import pyramid_factors
 from connectome.store.slabs import Source
 from connectome.store.sources import is_foreign, open_source
 from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import Workflow
+
+DESCRIPTIONS = ("zarr.json", ".zattrs", ".zarray", "attributes.json", "info")
+"""Files that describe a volume."""
 
 IngestProgress = Callable[[str, int, int], None]
 """Called with (artifact, voxels done, voxels in all)."""
@@ -79,10 +83,12 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
     _check_truth(workflow, domain)
     urls = {each.name: dataset.volume_url(each.name) if each.is_foreign else each.url for each in externals}
     plan = Plan(workflow, domain, voxel_size, urls)
-    state = _state(plan, externals)
-    old = dataset.read_record()
-    if old is not None:
-        _settle_changes(dataset, plan, old, state, redo)
+    _refuse_own_results(dataset, externals)
+    state = state_of(plan, [External(each.name, each.signature, each.is_foreign) for each in externals])
+    state = settle(dataset, state, redo=redo)
+    lost = {stage.name for stage in workflow.running_stages if _has_lost_volume(stage, dataset)}
+    if dataset.read_record() is not None:
+        forget(dataset, lost)
     dataset.write_record({"format": "connectome dataset", "version": 1, "plan": plan.record(), "state": state})
     for each in externals:
         if each.is_foreign and not is_volume(dataset.volume_url(each.name)):
@@ -108,7 +114,8 @@ def _look_at(workflow: Workflow, name: str) -> _External:
     volume: Volume | Source
     if foreign:
         volume = open_source(url)
-        box, voxel_size = Box.of_shape(volume.shape), stated or volume.voxel_size_nm
+        box = Box.of_shape(volume.shape).shift(volume.offset)
+        voxel_size = stated or volume.voxel_size_nm
     else:
         volume = Volume.open(url, voxel_size_nm=stated)
         box, voxel_size = volume.box, volume.voxel_size_nm
@@ -131,12 +138,25 @@ def _look_at(workflow: Workflow, name: str) -> _External:
 
 
 def _signature(location: Location, box: Box) -> str:
-    """Say what would show that another volume lies at the same place: for files, size and time."""
-    path = location.local_path
-    parts = [str(location), str(box)]
+    """Say what would show that another volume lies at the same place.
+
+    Files and folders of sections: names, sizes and times. Volumes: what describes them, and when that was
+    written; voxels that are changed in place are not noticed.
+    """
+    path, digest = location.local_path, hashlib.sha256()
     if path is not None and path.is_file():
-        parts += [str(path.stat().st_size), str(path.stat().st_mtime_ns)]
-    return " ".join(parts)
+        files = [path]
+    elif path is not None and is_foreign(str(location)):
+        files = sorted(entry for entry in path.iterdir() if entry.is_file())
+    else:
+        files = []
+        for key in DESCRIPTIONS:
+            digest.update(read_key(location.url, key) or b"")
+            described = None if scheme_of(location.url) != "file" else Path(location.url) / key
+            files += [described] if described is not None and described.is_file() else []
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    return f"{location} ({box}, {digest.hexdigest()[:12]})"
 
 
 def _domain(workflow: Workflow, externals: list[_External]) -> tuple[Box, VoxelSize]:
@@ -153,6 +173,22 @@ def _domain(workflow: Workflow, externals: list[_External]) -> tuple[Box, VoxelS
     return found[0]
 
 
+def _refuse_own_results(dataset: Dataset, externals: list[_External]) -> None:
+    """Refuse an input that the run itself may write or delete."""
+    for each in externals:
+        if not each.is_foreign and each.url.startswith(f"{dataset.url}/volumes/"):
+            raise InputError(
+                f"dataset.{each.name} {each.url} lies in dataset.url itself, where a run writes and deletes: leave "
+                f"dataset.{each.name} out to go on with that dataset, or choose another dataset.url"
+            )
+
+
+def _has_lost_volume(stage: Stage, dataset: Dataset) -> bool:
+    """Tell whether a volume that the stage writes is not there (deleted, or never made)."""
+    volumes = [artifact for artifact in stage.outputs if isinstance(artifact, VolumeArtifact)]
+    return any(not is_volume(dataset.volume_url(artifact.name), even_unfinished=True) for artifact in volumes)
+
+
 def _check_truth(workflow: Workflow, domain: Box) -> None:
     """Look at the truth before hours of work, not after them."""
     url = workflow.dataset.truth
@@ -164,83 +200,6 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
             f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape "
             f"{domain.shape}: give labels of the volume's shape, or leave dataset.truth out"
         )
-
-
-def _state(plan: Plan, externals: list[_External]) -> dict[str, Any]:
-    """Return everything that results depend on, for comparison with a later run."""
-    state = {
-        "domain": str(plan.domain),
-        "voxel_size_nm": list(plan.voxel_size_nm),
-        "block": list(plan.workflow.grid.block),
-        "inputs": {each.name: each.signature for each in externals},
-        "stages": {stage.name: stage.identity() for stage in plan.workflow.running_stages},
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(state))
-    return plain
-
-
-def _settle_changes(dataset: Dataset, plan: Plan, old: dict[str, Any], state: dict[str, Any], redo: bool) -> None:
-    """Refuse or delete what does not fit the new parameters."""
-    before = old.get("state")
-    if before is None:
-        raise InputError(f"{dataset.url} holds a dataset of an unknown kind: choose another dataset.url")
-    changes: list[str] = []
-    stale: set[str] = set()
-    names = [stage.name for stage in plan.workflow.running_stages]
-    for key, word in (("domain", "the volume's box"), ("voxel_size_nm", "the voxel size"), ("block", "grid.block")):
-        if before[key] != state[key]:
-            changes.append(f"{word} was {before[key]}, is {state[key]}")
-            stale |= set(names)
-    stale_artifacts: set[str] = set()
-    for name, signature in state["inputs"].items():
-        if name in before["inputs"] and before["inputs"][name] != signature:
-            changes.append(f"dataset.{name} was {before['inputs'][name]}, is {signature}")
-            stale_artifacts.add(name)
-        elif name not in before["inputs"] and name in _artifacts_of(before["stages"]):
-            changes.append(f"{name} was made by a stage, is {signature}")
-            stale_artifacts.add(name)
-    for stage in plan.workflow.running_stages:
-        if stage.name not in before["stages"]:
-            stale.add(stage.name)
-        else:
-            changes += _parameter_changes(stage.name, before["stages"][stage.name], state["stages"][stage.name])
-        if before["stages"].get(stage.name) != state["stages"][stage.name] or set(stage.inputs) & stale_artifacts:
-            stale.add(stage.name)
-        if stage.name in stale:
-            stale_artifacts |= {artifact.name for artifact in stage.outputs}
-    if changes and not redo:
-        raise InputError(
-            f"{dataset.url} was made with other parameters: {'; '.join(changes)}. Give --redo to compute what depends "
-            "on them again, or choose another dataset.url"
-        )
-    _delete_stale(dataset, plan, stale, {n for n in stale_artifacts if n in state["inputs"]})
-
-
-def _parameter_changes(stage: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    keys = sorted(set(before) | set(now))
-    return [
-        f"{stage}.{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys if before.get(key) != now.get(key)
-    ]
-
-
-def _artifacts_of(stages: dict[str, Any]) -> set[str]:
-    return {artifact.name for name in stages if name in registry() for artifact in registry()[name].outputs}
-
-
-def _delete_stale(dataset: Dataset, plan: Plan, stale: set[str], inputs: set[str]) -> None:
-    passes = [each.name for each in plan.passes.values() if each.stage.name in stale]
-    if passes:
-        # Forgotten first: what is half deleted must not count as done.
-        dataset.ledger.append([{"kind": "reset", "stages": passes}])
-    for stage in plan.workflow.running_stages:
-        if stage.name in stale:
-            for artifact in stage.outputs:
-                if isinstance(artifact, VolumeArtifact):
-                    dataset.delete_volume(artifact.name)
-                else:
-                    dataset.delete_table(artifact.name)
-    for name in inputs:
-        dataset.delete_volume(name)
 
 
 def _bring_in(each: _External, dataset: Dataset, workflow: Workflow, progress: IngestProgress | None) -> None:
@@ -257,7 +216,9 @@ def _bring_in(each: _External, dataset: Dataset, workflow: Workflow, progress: I
 def _create_artifacts(stage: Stage, dataset: Dataset, plan: Plan) -> None:
     block = plan.workflow.grid.block
     for artifact in stage.outputs:
-        if not isinstance(artifact, VolumeArtifact) or is_volume(dataset.volume_url(artifact.name)):
+        if not isinstance(artifact, VolumeArtifact):
+            continue
+        if is_volume(dataset.volume_url(artifact.name), even_unfinished=True):
             continue
         factors = pyramid_factors(plan.domain.shape, block, plan.voxel_size_nm) if artifact.pyramid else [(1, 1, 1)]
         Volume.create(
@@ -269,4 +230,5 @@ def _create_artifacts(stage: Stage, dataset: Dataset, plan: Plan) -> None:
             write_shape=block,
             factors=factors,
             delete_existing=True,
+            is_finished=False,
         )

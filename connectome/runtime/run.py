@@ -9,7 +9,7 @@ from typing import Any
 from connectome.errors import InputError
 from connectome.runtime.accounting import Accounts, Prices
 from connectome.runtime.dask import DaskRunner
-from connectome.runtime.engine import Runner, execute
+from connectome.runtime.engine import Progress, Runner, execute
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.events import Listener, RunEnded
 from connectome.runtime.prepare import prepare
@@ -17,8 +17,10 @@ from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.recorder import Recorder, recall
 from connectome.runtime.serial import SerialRunner
 from connectome.runtime.work import forget_volumes, perform
+from connectome.stages.stage import VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_record
+from connectome.store.volume import Volume
 from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
 
@@ -91,6 +93,7 @@ def run(
         raise
     finally:
         executor.close()
+    _finish_volumes(plan, dataset, progress)
     scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
     return Outcome(dataset, plan, ended, accounts, prices or Prices.load(), scores)
 
@@ -105,8 +108,14 @@ def replay(dataset_url: str, task: Task) -> str:
     if record is None:
         raise InputError(f"there is no dataset at {dataset_url}: give the folder that a run wrote")
     plan = Plan.from_record(record["plan"])
-    if task.stage not in plan.passes or task.level >= plan.passes[task.stage].n_levels:
+    if task.stage not in plan.passes:
         raise InputError(f"{dataset_url} has no pass {task.stage!r}; there are {', '.join(plan.passes)}")
+    if not plan.passes[task.stage].has(task):
+        raise InputError(f"{task} is not on the grid of {dataset_url}, which is {plan.grid.shape}: give one that is")
+    progress, _ = recall(dataset, plan)
+    missing = [str(needed) for needed in plan.dependencies(task) if not progress.is_done(needed)]
+    if missing:
+        raise InputError(f"{task} needs {missing[0]}, which is not done: run the workflow, or replay that first")
     receipt = perform(plan, dataset, task)
     dataset.ledger.append([receipt_record(receipt)])
     return f"{task} done in {receipt.wall_s:.2f} s"
@@ -122,6 +131,15 @@ def _runner_of(name: str, n_workers: int | None) -> Callable[[Plan, Dataset], Ru
     if "://" in name:
         return lambda _, dataset: DaskRunner(dataset, address=name)
     raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")
+
+
+def _finish_volumes(plan: Plan, dataset: Dataset, progress: Progress) -> None:
+    """Let others open the volumes whose blocks are all there."""
+    for name, each in plan.passes.items():
+        for artifact in each.stage.outputs:
+            is_whole = progress.done[name].count == len(each)
+            if each.kind == "block" and is_whole and isinstance(artifact, VolumeArtifact):
+                Volume.open(dataset.volume_url(artifact.name), even_unfinished=True).finish()
 
 
 def _score(plan: Plan, dataset: Dataset) -> dict[str, float] | None:

@@ -22,6 +22,8 @@ from connectome.stages.stage import (
 )
 
 LARGEST_HEIGHT = 2**31 - 1
+LARGEST_CAP = 32_767
+"""Sums of two squares of capped distances fit 32 bits."""
 
 
 class Fragments(BlockStage):
@@ -60,8 +62,8 @@ class Fragments(BlockStage):
         )
 
     def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:  # noqa: ARG002
-        if self.flavour == "distance" and 16 * round(self.cap_nm) * 64**self.smoothing > LARGEST_HEIGHT:
-            largest = LARGEST_HEIGHT // (16 * 64**self.smoothing)
+        largest = min(LARGEST_HEIGHT // (16 * 64**self.smoothing), LARGEST_CAP)
+        if self.flavour == "distance" and round(self.cap_nm) > largest:
             raise InputError(
                 f"fragments.cap_nm is {self.cap_nm:g}, but with fragments.smoothing {self.smoothing} it can be "
                 f"{largest} at most: lower one of them"

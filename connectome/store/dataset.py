@@ -15,7 +15,7 @@ from connectome.errors import InputError
 from connectome.store.ledger import Ledger
 from connectome.store.locations import Location, delete_keys, read_key, write_key
 from connectome.store.table import Table, delete_folder
-from connectome.store.volume import Volume
+from connectome.store.volume import Volume, abandon
 
 RECORD = "dataset.json"
 
@@ -63,6 +63,8 @@ class Dataset:
         return Table(f"{self.url}/tables/{name}", columns)
 
     def delete_volume(self, name: str) -> None:
+        """Delete an artifact; interrupted, it leaves what nobody takes for a volume."""
+        abandon(self.volume_url(name))
         delete_keys(self.volume_url(name))
 
     def delete_table(self, name: str) -> None:

@@ -47,7 +47,7 @@ class Location:
         if not container or (scheme != "file" and not container.partition("://")[2].strip("/")):
             raise StoreError(f"{text!r} names no place: give a path, or a URL such as gs://bucket/volume")
         if scheme == "file":
-            container = str(Path(container.removeprefix("file://")).expanduser().absolute())
+            container = _absolute(container)
         return cls(container.rstrip("/") or "/", name.strip("/") or None)
 
     @property
@@ -66,6 +66,11 @@ class Location:
 
     def __str__(self) -> str:
         return self.container if self.name is None else f"{self.container}#{self.name}"
+
+
+def _absolute(path: str) -> str:
+    """Make a local path absolute without ``..``, which key-value stores refuse."""
+    return os.path.abspath(Path(path.removeprefix("file://")).expanduser())  # noqa: PTH100
 
 
 def scheme_of(url: str) -> str:
@@ -101,7 +106,7 @@ def kvstore_spec(url: str, path: str = "") -> Spec:
     """Return TensorStore's description of the keys below ``url/path``."""
     scheme = scheme_of(url)
     if scheme == "file":
-        root = str(Path(url.removeprefix("file://")).expanduser().absolute())
+        root = _absolute(url)
         return {"driver": "file", "path": _folder(root, path)}
     if scheme == "memory":
         return {"driver": "memory", "path": _folder(url.removeprefix("memory://"), path)}

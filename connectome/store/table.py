@@ -63,7 +63,9 @@ class Table:
         try:
             content = system.cat_file(place)
         except FileNotFoundError as error:
-            raise InputError(f"table part {path} is missing: run the stage that writes it again") from error
+            raise InputError(
+                f"table part {path} is missing: choose another dataset.url, or make this stage again with --redo"
+            ) from error
         table = pq.read_table(io.BytesIO(content))
         return {
             name: table[name].to_numpy(zero_copy_only=False).astype(dtype, copy=False)

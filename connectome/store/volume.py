@@ -48,13 +48,16 @@ class Volume:
     stated_voxel_size_nm: VoxelSize | None
 
     @classmethod
-    def open(cls, url: str, *, voxel_size_nm: Sequence[float] | None = None) -> Volume:
-        """Open the volume at `url`; a given voxel size replaces the stated one."""
+    def open(cls, url: str, *, voxel_size_nm: Sequence[float] | None = None, even_unfinished: bool = False) -> Volume:
+        """Open the volume at `url`; a given voxel size replaces the stated one.
+
+        An unfinished volume is opened only by who writes it (`even_unfinished`).
+        """
         location = Location.parse(url)
         layout = find_layout(location.url)
         if layout is None:
             raise StoreError(no_such_array(location))
-        if read_key(location.url, INCOMPLETE) is not None:
+        if not even_unfinished and read_key(location.url, INCOMPLETE) is not None:
             raise StoreError(f"{location} was never finished: what wrote it was interrupted; write it again")
         size = layout.voxel_size_nm if voxel_size_nm is None else voxel_size(voxel_size_nm)
         volume = cls(location.url, layout, size)
@@ -174,14 +177,19 @@ class Volume:
         """Return the box of `level` in its own voxels, counted from the start of the box at level 0."""
         return Box.of_shape(self._level(level).shape[-3:]).shift(self.layout.starts[level])
 
-    def read(self, box: Box, level: int = 0) -> npt.NDArray[Any]:
-        """Return the voxels of `box`, which must lie inside the level's box."""
+    def read(self, box: Box, level: int = 0, *, must_exist: bool = False) -> npt.NDArray[Any]:
+        """Return the voxels of `box`, which must lie inside the level's box.
+
+        Chunks that were never written read as 0; with `must_exist` they are an error. A chunk of zeros is
+        written like any other, so that empty and missing differ.
+        """
         whole = self.level_box(level)
         if not whole.contains(box):
             raise StoreError(f"box {box} reaches outside {self.url}, whose level {level} is {whole}")
         inside = box.relative_to(whole.start)
         try:
-            array = self._level(level)[(..., *inside.slices)].read(order="C").result()
+            source = self._open_levels(level, must_exist) if must_exist else self._level(level)
+            array = source[(..., *inside.slices)].read(order="C").result()
         except STORE_ERRORS as error:
             raise StoreError(f"cannot read {box} of {self.url}: {first_line(error)}") from error
         return np.asarray(array)
@@ -232,9 +240,10 @@ class Volume:
         return functools.cache(functools.partial(_open_level, self.url, self.layout))
 
 
-def _open_level(url: str, layout: Layout, level: int) -> Any:
+def _open_level(url: str, layout: Layout, level: int, must_exist: bool = False) -> Any:
+    options = {"store_data_equal_to_fill_value": True} | ({"fill_missing_data_reads": False} if must_exist else {})
     try:
-        array = ts.open(layout.specs[level], open=True, context=context()).result()
+        array = ts.open({**layout.specs[level], **options}, open=True, context=context()).result()
     except STORE_ERRORS as error:
         raise StoreError(f"cannot open level {level} of {url}: {first_line(error)}") from error
     axes = layout.axes[-array.rank :]
@@ -274,10 +283,19 @@ def _build(url: str, blueprint: Blueprint) -> None:
         write_key(url, key, text.encode())
 
 
-def is_volume(url: str) -> bool:
+def abandon(url: str) -> None:
+    """Mark the volume at `url` as unfinished and take away what describes it, voxels last to be missed."""
+    place = Location.parse(url).url
+    if find_layout(place) is not None:
+        write_key(place, INCOMPLETE, b"")
+        for key in ("zarr.json", ".zattrs", ".zgroup", "attributes.json", "info"):
+            delete_key(place, key)
+
+
+def is_volume(url: str, *, even_unfinished: bool = False) -> bool:
     """Say whether a finished volume lies at `url`."""
     place = Location.parse(url).url
-    return find_layout(place) is not None and read_key(place, INCOMPLETE) is None
+    return find_layout(place) is not None and (even_unfinished or read_key(place, INCOMPLETE) is None)
 
 
 def _reopen(url: str, voxel_size_nm: VoxelSize | None) -> Volume:

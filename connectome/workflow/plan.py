@@ -73,6 +73,12 @@ class Pass:
     def __len__(self) -> int:
         return self._offsets[-1]
 
+    def has(self, task: Task) -> bool:
+        """Tell whether `task` is one of this pass."""
+        if not 0 <= task.level < self.n_levels:
+            return False
+        return all(0 <= i < n for i, n in zip(task.index, self.level_grid(task.level).shape, strict=True))
+
     def number(self, task: Task) -> int:
         """Return the position of `task` among the pass's tasks, for bitmaps."""
         return self._offsets[task.level] + self.level_grid(task.level).number(task.index)

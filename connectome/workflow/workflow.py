@@ -44,6 +44,13 @@ class DatasetSection(_Section):
     voxel_size_nm: tuple[float, float, float] | None = None
     """Voxel size (z, y, x) where the volume does not state it."""
 
+    @field_validator("voxel_size_nm")
+    @classmethod
+    def _positive(cls, size: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if size is not None and min(size) <= 0:
+            raise ValueError(f"three positive lengths in nm (z, y, x) are wanted, got {size}")
+        return size
+
 
 class GridSection(_Section):
     """How the volume is cut into blocks. The result does not depend on it."""
@@ -224,6 +231,8 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
         fields = _fields_at(model, first["loc"][:-1])
         name = str(first["loc"][-1])
         return f"unknown key {where!r}{_suggestion(name, fields)}; known are {', '.join(fields)}"
+    if first["type"] == "tuple_type" or (first["type"] == "missing" and isinstance(first["loc"][-1], int)):
+        return f"{where} is {first['input']!r}: three numbers (z, y, x) are wanted"
     if first["type"] == "missing":
         return f"the key {where!r} is missing"
     if first["type"] == "value_error":

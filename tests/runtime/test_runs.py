@@ -1,6 +1,7 @@
 """The promise: the segmentation depends on the affinities and the parameters alone."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ from distributed import LocalCluster
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.runtime.prepare import prepare
 from connectome.runtime.run import replay, run
 from connectome.store.checksum import checksum
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Task
 from connectome.workflow.workflow import Workflow
-from tests.tissue import workflow_content
+from tests.tissue import noisy_affinities, workflow_content, write_volume
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +91,12 @@ def test_pyramids_are_the_same_for_all_blocks_that_allow_them(stored_affinities,
 def test_a_second_run_does_nothing(stored_affinities, tmp_path):
     workflow = Workflow.parse(workflow_content(tmp_path, stored_affinities[0]))
     run(workflow, runner="serial")
-    events = []
-    before = Dataset(str(tmp_path)).volume("segmentation").url
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("volumes/**/c/**/*") if path.is_file()}
     again = run(workflow, runner="serial")
     assert again.is_complete
-    assert not events
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("volumes/**/c/**/*") if p.is_file()}
-    assert before == again.dataset.volume("segmentation").url
-    assert again.summary()["stages"]["fragments"]["tasks"] == 3 * 3 * 2
+    receipts = [record for record in Dataset(str(tmp_path)).ledger.records() if record["kind"] == "receipt"]
+    assert len(receipts) == sum(stage["tasks"] for stage in again.summary()["stages"].values())
 
 
 def test_changed_parameters_are_named_refused_and_redone(stored_affinities, tmp_path, reference):
@@ -121,8 +120,6 @@ def test_changed_parameters_are_named_refused_and_redone(stored_affinities, tmp_
 
 def test_a_failing_block_is_quarantined_named_and_replayed(tmp_path):
     """A shard of the affinities is damaged: its block fails, the rest goes on; mended, the run goes on."""
-    from tests.tissue import noisy_affinities, write_volume
-
     affinities, _ = noisy_affinities((40, 40, 80))
     url = write_volume(tmp_path / "affinities.zarr", affinities, block=(40, 40, 40))
     shard = next(path for path in (tmp_path / "affinities.zarr" / "0" / "c").rglob("1") if path.is_file())
@@ -158,3 +155,62 @@ def test_the_summary_is_plain_and_complete(reference):
 def test_receipts_are_small(reference):
     lines = [json.dumps(record) for record in reference[0].dataset.ledger.records()]
     assert max(map(len, lines)) < 1000
+
+
+def test_what_is_unfinished_is_no_volume(tmp_path):
+    affinities, _ = noisy_affinities((40, 40, 80))
+    url = write_volume(tmp_path / "affinities.zarr", affinities, block=(40, 40, 40))
+    shard = next(path for path in (tmp_path / "affinities.zarr" / "0" / "c").rglob("1") if path.is_file())
+    shard.write_bytes(b"damaged" * 10)
+    outcome = run(Workflow.parse(workflow_content(tmp_path / "run", url, (40, 40, 40))), runner="serial")
+    assert not outcome.is_complete
+    with pytest.raises(InputError, match="never finished"):
+        Volume.open(f"{tmp_path}/run#segmentation")
+
+
+def test_missing_blocks_are_errors_and_lost_volumes_are_made_again(stored_affinities, tmp_path, reference):
+    content = workflow_content(tmp_path, stored_affinities[0])
+    run(Workflow.parse(content), runner="serial")
+    shutil.rmtree(tmp_path / "volumes" / "segmentation")
+    again = run(Workflow.parse(content), runner="serial")
+    assert checksum(again.dataset.volume("segmentation")) == reference[1]
+    next(path for path in (tmp_path / "volumes" / "fragments" / "0" / "c").rglob("1") if path.is_file()).unlink()
+    content["stages"][2]["threshold"] = 0.9
+    assert not run(Workflow.parse(content), runner="serial", redo=True).is_complete
+
+
+def test_replay_refuses_what_cannot_run_yet(stored_affinities, tmp_path):
+    prepare(Workflow.parse(workflow_content(tmp_path, stored_affinities[0])))
+    with pytest.raises(InputError, match=r"edges:0,0,1 needs fragments:0,0,0, which is not done"):
+        replay(str(tmp_path), Task.parse("edges:0,0,1"))
+    for task in ("fragments:9,9,9", "agglomeration.reduce@-1:0,0,0", "agglomeration.reduce@9:0,0,0"):
+        with pytest.raises(InputError, match="is not on the grid"):
+            replay(str(tmp_path), Task.parse(task))
+
+
+def test_results_of_other_inputs_are_noticed_and_inputs_never_deleted(tmp_path):
+    affinities, _ = noisy_affinities((40, 40, 40))
+    url = write_volume(tmp_path / "affinities.zarr", affinities)
+    content = workflow_content(tmp_path / "run", url)
+    first = checksum(run(Workflow.parse(content), runner="serial").dataset.volume("segmentation"))
+    shutil.rmtree(url)
+    write_volume(tmp_path / "affinities.zarr", 255 - affinities)
+    with pytest.raises(InputError, match=r"affinities was given as .* is given as"):
+        run(Workflow.parse(content), runner="serial")
+    assert checksum(run(Workflow.parse(content), runner="serial", redo=True).dataset.volume("segmentation")) != first
+    assert Volume.open(url).box.shape == (40, 40, 40)
+    own = Workflow.parse(workflow_content(tmp_path / "run", f"{tmp_path}/run#fragments"))
+    with pytest.raises(InputError, match=r"wanted is uint8|lies in dataset\.url itself"):
+        run(own, runner="serial", redo=True)
+
+
+def test_a_volume_with_an_offset(tmp_path):
+    affinities, _ = noisy_affinities((30, 34, 38))
+    sums = set()
+    for n, (block, offset) in enumerate([((30, 34, 38), (0, 0, 0)), ((16, 20, 24), (5, -7, 1000))]):
+        url = write_volume(tmp_path / f"{n}.zarr", affinities, block=(16, 20, 24), offset=offset)
+        outcome = run(Workflow.parse(workflow_content(tmp_path / f"run{n}", url, block)), runner="serial")
+        volume = outcome.dataset.volume("segmentation")
+        assert volume.box.start == offset
+        sums.add(checksum(volume))
+    assert len(sums) == 1
