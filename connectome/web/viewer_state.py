@@ -15,7 +15,7 @@ from connectome.store.layout import VoxelSize
 from connectome.web.meshes import MeshSource
 from connectome.web.scene import Layer, Scene
 
-PANEL_PIXELS = 400
+PANEL_PIXELS = 380
 """Rough width of one of four panels, for the first zoom."""
 SHOWN_AT_FIRST = ("image", "segmentation")
 OBLIQUE = (0.35, 0.3, 0.1, 0.88)
