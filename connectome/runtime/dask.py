@@ -170,7 +170,7 @@ def _start_cluster(n_workers: int, scratch: str) -> LocalCluster:
 
 def _connect(target: LocalCluster | str | None) -> Client:
     try:
-        client = Client(target, timeout="30s", set_as_default=False)
+        client = Client(target, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {target}: start one, or leave out --runner") from error
     return client

@@ -73,8 +73,8 @@ def memory_section(plan: Plan, summary: Mapping[str, Any]) -> Markup:
         for name, peak in predicted.items()
     ]
     caption = (
-        "Peak memory of the largest task. The prediction is what the task's arrays and tables take; the measured "
-        "figure is the whole worker process, with interpreter and libraries."
+        "Peak memory of the largest task, its worker process included. A worker that compiles kernels, which happens "
+        "once per installation, takes some hundred MB more."
     )
     return section("Memory and traffic", table(caption, MEMORY_TITLES, rows))
 
