@@ -15,7 +15,7 @@ from connectome.store.dataset import Dataset
 from connectome.store.layout import VoxelSize, is_label_type
 from connectome.store.locations import Location, is_dataset
 from connectome.store.sources import open_volume
-from connectome.store.volume import Volume
+from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import VOLUME_INPUTS
 
@@ -79,19 +79,29 @@ def dataset_scene(dataset: Dataset, plan: Plan) -> Scene:
     """Open what a plan reads and writes; what is missing or unreadable becomes a note."""
     # Named under ``dataset`` but read by no stage: truth, and the image of stored affinities.
     given = {name: url for name in VOLUME_INPUTS if (url := getattr(plan.workflow.dataset, name)) is not None}
-    urls = given | _written(dataset, plan) | plan.external
+    written = _written(dataset, plan)
+    urls = given | written | plan.external
     layers, notes = [], []
     for name in sorted(urls, key=lambda each: (ORDER.index(each) if each in ORDER else len(ORDER), each)):
         try:
-            volume = open_volume(urls[name], plan.voxel_size_nm)
+            volume, is_finished = _open(urls[name], plan.voxel_size_nm, name in written)
         except (InputError, OSError) as error:
             notes.append(f"{name} cannot be shown: {error}")
             continue
         if volume.box.shape != plan.domain.shape:
             notes.append(f"{name} cannot be shown: its shape is {volume.box.shape}, not {plan.domain.shape}")
-        else:
-            layers.append(Layer(name, _kind(name, volume), volume))
+            continue
+        if not is_finished:
+            notes.append(f"{name}: not finished yet, missing blocks are blank")
+        layers.append(Layer(name, _kind(name, volume), volume))
     return Scene(dataset.url, tuple(layers), plan.domain, plan.voxel_size_nm, tuple(notes))
+
+
+def _open(url: str, voxel_size_nm: VoxelSize, is_ours: bool) -> tuple[AnyVolume, bool]:
+    """Open a volume, and say whether it is finished: what a run is writing may be looked at."""
+    if is_ours and is_volume(url, even_unfinished=True) and not is_volume(url):
+        return Volume.open(url, voxel_size_nm=voxel_size_nm, even_unfinished=True), False
+    return open_volume(url, voxel_size_nm), True
 
 
 def _written(dataset: Dataset, plan: Plan) -> dict[str, str]:

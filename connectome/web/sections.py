@@ -16,7 +16,7 @@ from connectome.store.layout import VoxelSize
 from connectome.web.scene import AnyVolume, Layer
 
 AXES = "zyx"
-MOST_PIXELS = 800
+MOST_PIXELS = 1024
 """Longest side of a section; the mip level follows from it."""
 DETAIL_PIXELS = 400
 """Side of the part that is shown at full resolution where the whole is not."""

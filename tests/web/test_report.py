@@ -110,11 +110,12 @@ def test_a_run_with_quarantined_tasks(small_affinities, tmp_path, monkeypatch):
     assert f"connectome replay &#x27;{tmp_path}/a run&#x27; segmentation:0,0,0" in text
     assert "no &lt;b&gt;luck&lt;/b&gt;" in text
     assert "There is no segmentation yet" in text
+    assert "segmentation: not finished yet, missing blocks are blank" in text
     assert "There are no segments yet" in text
     assert "0 of 1" in text
     # No image: the affinities are drawn, and their mean lies below labels.
     assert "image is" not in text
-    assert text.count('class="picture"') == 3  # what is unfinished is not drawn
+    assert text.count('class="picture"') == 6
 
 
 def test_a_dataset_of_stored_affinities_alone(small_affinities, tmp_path):
