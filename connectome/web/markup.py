@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from pathlib import Path
+from string import Template
 from typing import Self
 
+PAGE = Path(__file__).with_name("page.html")
 EMPTY = frozenset({"img", "meta", "br", "input", "rect", "line", "path", "image", "use"})
 """Elements without content."""
 
@@ -43,6 +46,11 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
 def join(*children: object) -> Markup:
     """Return children one after another."""
     return Markup("".join(escape(child) for child in children if child is not None))
+
+
+def page(title: str, body: Markup, style: str = "") -> str:
+    """Return a whole page: one file, no scripts, nothing loaded; `style` adds to the rules that all pages share."""
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body, style=style)
 
 
 def section(title: str, *children: object, class_: str | None = None) -> Markup:

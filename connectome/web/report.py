@@ -6,8 +6,6 @@ import datetime
 import shlex
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -18,14 +16,13 @@ from connectome.store.dataset import Dataset
 from connectome.store.table import write_whole
 from connectome.web.bill import bill_section, memory_section
 from connectome.web.charts import Series, size_histogram
-from connectome.web.markup import Markup, cell, element, escape, head_cell, join, note, row, section, table
+from connectome.web.markup import Markup, cell, element, head_cell, join, note, page, row, section, table
 from connectome.web.pictures import Pictures
 from connectome.web.quantities import dollars, duration, lengths, number, triple
 from connectome.web.sample import SegmentSizes, segment_sizes
 from connectome.web.scene import Scene, dataset_scene
 from connectome.workflow.plan import Plan
 
-PAGE = Path(__file__).with_name("report.html")
 COUNTED_VOXELS = 1 << 25
 """Segments are counted on the finest level of at most this size."""
 
@@ -44,9 +41,8 @@ def write_report(dataset: Dataset, plan: Plan, summary: Summary) -> str:
         What ``Outcome.summary()`` returns.
     """
     url = f"{dataset.url}/report.html"
-    title = escape(f"{_name(dataset)}: segmentation report")
-    page = Template(PAGE.read_text()).substitute(title=title, body=report_body(dataset, plan, summary))
-    write_whole(url, page.encode())
+    title = f"{_name(dataset)}: segmentation report"
+    write_whole(url, page(title, report_body(dataset, plan, summary)).encode())
     return url
 
 
