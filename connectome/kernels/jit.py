@@ -19,3 +19,9 @@ def jit(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile `function` to machine code without the interpreter."""
     compiled = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
     return cast(Callable[Parameters, Result], cast(Any, compiled))
+
+
+def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Compile a small `function` into its callers: a call costs more than the few loads that it makes."""
+    compiled = numba.njit(nogil=True, cache=True, boundscheck=False, forceinline=True)(function)
+    return cast(Callable[Parameters, Result], cast(Any, compiled))
