@@ -11,12 +11,35 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
+from connectome.kernels.choices import (
+    CHOOSES,
+    LOWER_X,
+    LOWER_Y,
+    LOWER_Z,
+    TIE,
+    UPPER_X,
+    UPPER_Y,
+    UPPER_Z,
+    break_ties,
+    has_ties,
+    hash_row,
+    link_row,
+)
 from connectome.kernels.jit import jit
-from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash
+from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
+from connectome.kernels.location_noise import HASH_BITS, hash_mask
+
+__all__ = [
+    "AFFINITY_HALO",
+    "Affinities",
+    "FaceLinks",
+    "Labels",
+    "face_links_of",
+    "fragments_by_affinity",
+    "label_links",
+]
 
 Affinities = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.uint64]
-FaceLinks = npt.NDArray[np.bool_]
 
 AFFINITY_HALO = Halo.symmetric((1, 1, 1))
 
@@ -42,9 +65,10 @@ def fragments_by_affinity(
     write_box, domain : Box
         Where labels are wanted, and the whole volume.
     low, high : int
-        An edge links if it is its voxel's best and above `low`, or if it is at least `high` (256: never).
+        An edge links if it is its voxel's best and above `low` (0-255), or if it is at least `high` (0-256;
+        256: never).
     hash_bits : int
-        Width of the location hash.
+        Width of the location hash, 28 at most.
 
     Returns
     -------
@@ -53,19 +77,26 @@ def fragments_by_affinity(
     face_links : bool array, flat
         For the low z, y and x faces in turn: whether the voxel links to its neighbour below the face.
 
+    Raises
+    ------
+    ValueError
+        If `low` or `high` is out of range.
+
     Notes
     -----
-    O(voxels); 8 bytes per voxel for labels and one for directions. Source: exact segmentation recipe,
-    sections 1 and 2; watershed cuts are Cousty et al. 2009 (IEEE TPAMI 31:8), section 3.
+    O(voxels), whatever the affinities. 8 bytes per voxel for labels, one for links, and 12 per provisional
+    label. Source: exact segmentation recipe, sections 1 and 2; watershed cuts are Cousty et al. 2009
+    (IEEE TPAMI 31:8), section 3.
     """
-    core = Box(_low_neighbours(write_box, read_box), write_box.stop)
-    links = _affinity_links(
-        affinities,
+    if not (0 <= low <= 255 and 0 <= high <= 256):
+        raise ValueError(f"low must be 0-255 and high 0-256, got {low} and {high}")
+    links = np.empty(write_box.shape, np.uint8)
+    _link_by_affinity(
+        np.ascontiguousarray(affinities),
+        links,
         read_box.start,
-        core.start,
-        core.shape,
+        _low_neighbours(write_box, read_box),
         write_box.start,
-        write_box.shape,
         domain.start,
         domain.shape,
         low,
@@ -75,177 +106,104 @@ def fragments_by_affinity(
     return label_links(links, write_box.start, domain), face_links_of(links)
 
 
-def face_links_of(links: npt.NDArray[np.uint8]) -> FaceLinks:
-    """Return which voxels on the low faces link to the voxel below the face, z, y and x faces in turn."""
-    faces = (links[0] & 1, links[:, 0] & 2, links[:, :, 0] & 4)
-    return np.concatenate([face.ravel() != 0 for face in faces])
-
-
-def label_links(links: npt.NDArray[np.uint8], start: Triple, domain: Box) -> Labels:
-    """Name the components of links inside a block that begins at `start`.
-
-    `links` holds bits per voxel: 1, 2, 4 for a link to the lower z, y, x neighbour, 8 for foreground.
-    """
-    labels = np.empty(links.shape, np.int64)
-    _label_links(links, labels, start, domain.start, domain.shape)
-    return labels.view(np.uint64)
-
-
 def _low_neighbours(write_box: Box, read_box: Box) -> Triple:
     z, y, x = (max(a - 1, r) for a, r in zip(write_box.start, read_box.start, strict=True))
     return z, y, x
 
 
 @jit
-def _affinity_links(
-    affinities, read_start, core_start, core_shape, start, shape, domain_start, domain_shape, low, high, mask
-):
-    best = _best_directions(affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask)
-    links = np.zeros(shape, np.uint8)
+def _link_by_affinity(affinities, links, read_start, core_start, start, domain_start, domain_shape, low, high, mask):
+    """Fill the links of a block; the core is the block and the voxels just below its low faces."""
+    _, nz, ny, nx = affinities.shape
+    cz, cy, cx = core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2]
     oz, oy, ox = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
-    rz, ry, rx = start[0] - read_start[0], start[1] - read_start[1], start[2] - read_start[2]
-    has_z, has_y, has_x = start[0] > domain_start[0], start[1] > domain_start[1], start[2] > domain_start[2]
-    for z in range(shape[0]):
-        for y in range(shape[1]):
-            for x in range(shape[2]):
-                here = best[z + oz, y + oy, x + ox]
-                bits = 8 if here != 6 else 0
-                if z > 0 or has_z:
-                    value = affinities[0, z + rz, y + ry, x + rx]
-                    if value >= high or here == 0 or best[z + oz - 1, y + oy, x + ox] == 3:
-                        bits |= 9
-                if y > 0 or has_y:
-                    value = affinities[1, z + rz, y + ry, x + rx]
-                    if value >= high or here == 1 or best[z + oz, y + oy - 1, x + ox] == 4:
-                        bits |= 10
-                if x > 0 or has_x:
-                    value = affinities[2, z + rz, y + ry, x + rx]
-                    if value >= high or here == 2 or best[z + oz, y + oy, x + ox - 1] == 5:
-                        bits |= 12
-                links[z, y, x] = bits
-    _mark_upper_high(affinities, links, rz, ry, rx, high)
-    return links
+    n = links.shape[2] + ox
+    step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
+    thresholds = _thresholds(low, high, domain_shape[0] * step_z > 1)
+    nothing, along_x = np.zeros(n, np.uint8), np.zeros(n + 1, np.uint8)
+    hashes = np.empty((5, n + 1), np.int32)
+    chosen = np.zeros((links.shape[1] + oy, n), np.uint8)  # the last plane's choices, overwritten row by row
+    now = np.zeros(n + 1, np.uint8)  # one voxel more on the left, which chooses nothing
+    row = now[1:]
+    for az in range(cz, cz + oz + links.shape[0]):
+        gz = az + read_start[0] - domain_start[0]
+        for ay in range(cy, cy + oy + links.shape[1]):
+            gy, y = ay + read_start[1] - domain_start[1], ay - cy
+            lower_z = affinities[0, az, ay, cx : cx + n] if gz > 0 else nothing
+            lower_y = affinities[1, az, ay, cx : cx + n] if gy > 0 else nothing
+            upper_z = affinities[0, az + 1, ay, cx : cx + n] if az + 1 < nz else nothing
+            upper_y = affinities[1, az, ay + 1, cx : cx + n] if ay + 1 < ny else nothing
+            along_x[: min(n + 1, nx - cx)] = affinities[2, az, ay, cx : cx + n + 1]
+            if core_start[2] == domain_start[2]:
+                along_x[0] = 0
+            _choose_edges(row, lower_z, lower_y, along_x[:n], along_x[1:], upper_y, upper_z, thresholds)
+            if has_ties(row):
+                index = gz * step_z + gy * step_y + core_start[2] - domain_start[2]
+                _break_edge_ties(row, hashes, index, step_y, step_z, mask)
+            if az - cz >= oz and y >= oy:
+                out = links[az - cz - oz, y - oy]
+                below_y = chosen[y - 1, ox:] if y > 0 else nothing[ox:]
+                link_row(out, row[ox:], now[ox:n], below_y, chosen[y, ox:])
+                if high < 256:
+                    _link_high(
+                        out, lower_z[ox:], lower_y[ox:], along_x[ox:n], high, gz > 0, gy > 0, start[2] > domain_start[2]
+                    )
+            chosen[y] = row
 
 
 @jit
-def _mark_upper_high(affinities, links, rz, ry, rx, high):
-    """Make a voxel foreground if the edge to its upper neighbour reaches `high` although it is not above `low`."""
-    nz, ny, nx = links.shape
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                if links[z, y, x] != 0:
-                    continue
-                az, ay, ax = z + rz, y + ry, x + rx
-                if (
-                    (az + 1 < affinities.shape[1] and affinities[0, az + 1, ay, ax] >= high)
-                    or (ay + 1 < affinities.shape[2] and affinities[1, az, ay + 1, ax] >= high)
-                    or (ax + 1 < affinities.shape[3] and affinities[2, az, ay, ax + 1] >= high)
-                ):
-                    links[z, y, x] = 8
+def _thresholds(low, high, has_edges):
+    """Return `low`, the least value whose ties need no breaking, and the least value that makes foreground.
+
+    The last two come with whether there is such a value: 256 does not fit a byte.
+    """
+    foreground = min(low + 1, high)
+    return (
+        np.uint8(low),
+        np.uint8(min(high, 255)),
+        high > 255,
+        np.uint8(min(foreground, 255)),
+        has_edges and foreground < 256,
+    )
 
 
 @jit
-def _best_directions(affinities, read_start, core_start, core_shape, domain_start, domain_shape, low, mask):
-    """Direction of each voxel's best edge: 0-2 to the lower z, y, x neighbour, 3-5 to the upper, 6 for none."""
-    best = np.empty(core_shape, np.uint8)
-    nz, ny, nx = affinities.shape[1:]
-    oz, oy, ox = core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2]
-    step = (domain_shape[1] * domain_shape[2], domain_shape[2], 1)
-    values = np.empty(6, np.int64)
-    for z in range(core_shape[0]):
-        for y in range(core_shape[1]):
-            az, ay = z + oz, y + oy
-            gz, gy = core_start[0] + z - domain_start[0], core_start[1] + y - domain_start[1]
-            row = (gz * domain_shape[1] + gy) * domain_shape[2] + core_start[2] - domain_start[2]
-            for x in range(core_shape[2]):
-                ax = x + ox
-                values[0] = affinities[0, az, ay, ax] if gz > 0 else -1
-                values[1] = affinities[1, az, ay, ax] if gy > 0 else -1
-                values[2] = affinities[2, az, ay, ax] if core_start[2] + x > domain_start[2] else -1
-                values[3] = affinities[0, az + 1, ay, ax] if az + 1 < nz else -1
-                values[4] = affinities[1, az, ay + 1, ax] if ay + 1 < ny else -1
-                values[5] = affinities[2, az, ay, ax + 1] if ax + 1 < nx else -1
-                top = low
-                for k in range(6):
-                    top = max(top, values[k])
-                chosen = 6
-                if top > low:
-                    chosen = _break_tie(values, top, row + x, step, mask)
-                best[z, y, x] = chosen
-    return best
+def _choose_edges(choices, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z, thresholds):
+    """Mark each voxel's best edges. Absent edges are 0, never above `low`; edges at `high` link, tied or not."""
+    low, high, never_high, foreground, has_foreground = thresholds
+    for x in range(choices.size):
+        top = max(lower_z[x], lower_y[x], lower_x[x], upper_x[x], upper_y[x], upper_z[x])
+        best = (
+            (lower_z[x] == top) * LOWER_Z
+            | (lower_y[x] == top) * LOWER_Y
+            | (lower_x[x] == top) * LOWER_X
+            | (upper_x[x] == top) * UPPER_X
+            | (upper_y[x] == top) * UPPER_Y
+            | (upper_z[x] == top) * UPPER_Z
+        )
+        best = best if top > low else 0
+        tie = ((best & (best - 1)) != 0) & ((top < high) | never_high)
+        choices[x] = best | tie * TIE | ((top >= foreground) & has_foreground) * CHOOSES
 
 
 @jit
-def _break_tie(values, top, index, step, mask):
-    """Among the edges of value `top`, return the one that is last by (hash, index, axis)."""
-    chosen, n_equal = 6, 0
-    for k in range(6):
-        if values[k] == top:
-            chosen = k
-            n_equal += 1
-    if n_equal == 1:
-        return chosen
-    best_hash, best_index, best_axis = np.int64(-1), -1, -1
-    for k in range(6):
-        if values[k] == top:
-            axis = k % 3
-            higher = index if k < 3 else index + step[axis]
-            value = location_hash(higher, axis, mask)
-            if value > best_hash or (
-                value == best_hash and (higher > best_index or (higher == best_index and axis > best_axis))
-            ):
-                chosen, best_hash, best_index, best_axis = k, value, higher, axis
-    return chosen
+def _break_edge_ties(choices, hashes, index, step_y, step_z, mask):
+    """Break ties by the hashes of edges, each of (index of its higher voxel, axis)."""
+    n = choices.size
+    lower_z, lower_y, along_x, upper_y, upper_z = hashes[0, :n], hashes[1, :n], hashes[2], hashes[3, :n], hashes[4, :n]
+    hash_row(lower_z, index, 0, mask)
+    hash_row(lower_y, index, 1, mask)
+    hash_row(along_x, index, 2, mask)
+    hash_row(upper_y, index + step_y, 1, mask)
+    hash_row(upper_z, index + step_z, 0, mask)
+    break_ties(choices, lower_z, lower_y, along_x[:n], along_x[1:], upper_y, upper_z)
 
 
 @jit
-def _label_links(links, labels, start, domain_start, domain_shape):
-    """Unite linked voxels; the parent of a voxel is never after it, so one ascending pass names them all."""
-    nz, ny, nx = links.shape
-    parent = labels.ravel()
-    voxel = 0
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                bits = links[z, y, x]
-                root = voxel if bits else -1
-                parent[voxel] = root
-                if z > 0 and bits & 1:
-                    root = _unite(parent, root, voxel - ny * nx)
-                if y > 0 and bits & 2:
-                    root = _unite(parent, root, voxel - nx)
-                if x > 0 and bits & 4:
-                    root = _unite(parent, root, voxel - 1)
-                if bits:
-                    parent[voxel] = root
-                voxel += 1
-    voxel = 0
-    for z in range(nz):
-        for y in range(ny):
-            gz, gy = start[0] + z - domain_start[0], start[1] + y - domain_start[1]
-            first = (gz * domain_shape[1] + gy) * domain_shape[2] + start[2] - domain_start[2] + 1
-            for x in range(nx):
-                ancestor = parent[voxel]
-                if ancestor < 0:
-                    parent[voxel] = 0
-                elif ancestor == voxel:
-                    parent[voxel] = first + x
-                else:
-                    parent[voxel] = parent[ancestor]
-                voxel += 1
-
-
-@jit
-def _unite(parent, root, other):
-    """Unite two trees under the earlier root and return it."""
-    while parent[other] != other:
-        parent[other] = parent[parent[other]]
-        other = parent[other]
-    while parent[root] != root:
-        root = parent[root]
-    if other < root:
-        parent[root] = other
-        return other
-    parent[other] = root
-    return root
+def _link_high(links, lower_z, lower_y, lower_x, high, has_z, has_y, has_x):
+    """Link along every edge that reaches `high`, those that leave the domain excepted."""
+    outermost = links[0]
+    for x in range(links.size):
+        links[x] |= ((lower_z[x] >= high) & has_z) * 1 | ((lower_y[x] >= high) & has_y) * 2 | (lower_x[x] >= high) * 4
+    if not has_x:
+        links[0] = (links[0] & 11) | (outermost & 4)
