@@ -48,14 +48,19 @@ def join(*children: object) -> Markup:
     return Markup("".join(escape(child) for child in children if child is not None))
 
 
-def page(title: str, body: Markup, style: str = "") -> str:
-    """Return a whole page: one file, no scripts, nothing loaded; `style` adds to the rules that all pages share."""
-    return Template(PAGE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body, style=style)
+def page(title: str, body: Markup) -> str:
+    """Return a whole page: one file, no scripts, nothing loaded."""
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(title=escape(title), body=body)
 
 
 def section(title: str, *children: object, class_: str | None = None) -> Markup:
     """Return a section of the page under a heading."""
     return element("section", element("h2", title), *children, class_=class_)
+
+
+def folded(title: str, *children: object) -> Markup:
+    """Return what is read on demand."""
+    return element("details", element("summary", title), *children)
 
 
 def note(text: str) -> Markup:
@@ -79,12 +84,17 @@ def table(caption: str | None, titles: Sequence[str], rows: Sequence[Markup], to
     )
 
 
-def row(*cells: Markup) -> Markup:
+def row(*cells: Markup, class_: str | None = None) -> Markup:
     """Return a row of a table."""
-    return element("tr", *cells)
+    return element("tr", *cells, class_=class_)
 
 
-def head_cell(text: str) -> Markup:
+def group_row(title: object, n_columns: int) -> Markup:
+    """Return the row that names the rows below it."""
+    return row(element("th", title, colspan=n_columns, scope="colgroup"), class_="group")
+
+
+def head_cell(text: object) -> Markup:
     """Return the cell that names a row."""
     return element("th", text, scope="row")
 

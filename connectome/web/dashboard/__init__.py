@@ -1,0 +1,1 @@
+"""One page from the records of the benchmarks: `connectome.web.dashboard.page` writes it."""
