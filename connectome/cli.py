@@ -246,6 +246,17 @@ def replay(
         raise typer.Exit(1) from None
 
 
+@app.command()
+def dashboard(
+    results: Annotated[Path, typer.Argument(help="Folder of benchmark records.")] = Path("benchmarks/results"),
+    output: Annotated[Path, typer.Option(help="The HTML file.")] = Path("build/dashboard.html"),
+) -> None:
+    """Write the records of the benchmarks as one page."""
+    from connectome.web.dashboard.page import write_dashboard
+
+    print(write_dashboard(results, output))
+
+
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
     # A pre-empted driver is asked to end by SIGTERM: like Ctrl-C, it writes its ledger first.

@@ -3,10 +3,12 @@
 import json
 import math
 import re
+import sys
 
 import pytest
 
 from benchmarks.records import Record as HarnessRecord
+from connectome import cli
 from connectome.errors import InputError
 from connectome.web.dashboard import words
 from connectome.web.dashboard.page import dashboard_body, write_dashboard
@@ -387,3 +389,26 @@ def test_scales_end_on_round_numbers(values, low, high, ticks):
     assert scale.high / scale.low >= 9.99
     assert (scale.low, scale.high) == pytest.approx((low, high))
     assert scale.ticks == pytest.approx(ticks)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    store(tmp_path / "results", [kernel()])
+    output = tmp_path / "pages" / "bench.html"
+    assert _call(monkeypatch, str(tmp_path / "results"), "--output", str(output)) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    assert "Ratio to each peer" in output.read_text()
+    for arguments, message in (
+        ((str(tmp_path / "nowhere"),), "make bench"),
+        ((str(tmp_path / "results"), "--output", str(tmp_path)), "is a folder"),
+    ):
+        assert _call(monkeypatch, *arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def _call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["connectome", "dashboard", *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
