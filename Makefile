@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench dashboard clean
 
 demo: $(VENV)/.installed
 	$(BIN)/connectome run workflows/demo.yaml
@@ -15,6 +15,9 @@ test: $(VENV)/.installed-for-tests
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo.py
+
+dashboard: $(VENV)/.installed
+	$(BIN)/connectome dashboard benchmarks/results --output build/dashboard.html
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
