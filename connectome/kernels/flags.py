@@ -1,0 +1,48 @@
+"""Positions of the set flags of a row, found by words instead of by branches.
+
+A branch per voxel is mispredicted at every other border of a fragment. Eight flags are packed to bits by one
+multiplication, and a loop over 64 flags leaves once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from connectome.kernels.jit import jit
+
+# Moves the lowest bit of byte k to bit 56 + k of the product; no two partial products meet there.
+_PACK = np.uint64(0x0102040810204080)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
+
+    return types.int64(types.uint64), generate
+
+
+@jit
+def row_of_flags(n):
+    """Return `n` cleared flags (uint8 0 or 1) in whole words of 64."""
+    return np.zeros((n + 63) // 64 * 64, np.uint8)
+
+
+@jit
+def positions_of(flags, positions):
+    """Write the ascending positions of the set flags; return how many."""
+    words = flags.view(np.uint64)
+    n = 0
+    for first in range(0, words.size, 8):
+        bits = np.uint64(0)
+        for k in range(8):
+            bits |= ((words[first + k] * _PACK) >> np.uint64(56)) << np.uint64(8 * k)
+        while bits != 0:
+            positions[n] = first * 8 + _trailing_zeros(bits)
+            n += 1
+            bits &= bits - np.uint64(1)
+    return n
