@@ -19,7 +19,7 @@ from connectome.web.quantities import number, size
 
 LIMIT, MEMORY = "Distance to the physical limit", "Memory beyond the inputs"
 LIMIT_TITLES = ("case", "input", "bytes per voxel", "voxels per second", "the limit", "of the limit")
-MEMORY_TITLES = ("case", "input", "peak", "per voxel", "per edge beyond 24 B/voxel", "peer's peak", "of allowed")
+MEMORY_TITLES = ("case", "input", "peak", "per voxel", "rest per edge", "peer's peak", "of allowed")
 
 
 def roofline_section(machine: Machine) -> Markup:
@@ -101,7 +101,7 @@ def memory_section(machine: Machine) -> Markup:
     caption = (
         f"Each case on its worst input: peak of one call beyond its inputs. Allowed are {BYTES_PER_VOXEL} "
         f"bytes per voxel and {BYTES_PER_EDGE} per edge together (dashed). Adversarial inputs are held to it, "
-        "the others shown beside."
+        "the others shown beside. The rest per edge is what goes beyond the bytes per voxel."
     )
     return section(
         MEMORY, _memory_table(worst, caption), folded(f"All inputs ({len(measured)})", _memory_table(measured, None))

@@ -43,8 +43,9 @@ TARGETS = (
     Target("median_linkage", "waterz", 6),
     Target("mutex_watershed", "mwatershed", 8, least_voxels=128**3),
     Target("mutex_watershed", "mwatershed", 12, least_voxels=256**3),
-    Target("relabel_pyramid", "take+tinybrain", 2),
+    Target("relabel_pyramid", "numpy+tinybrain", 2),
     Target("contacts", "cc3d", 7),
+    Target("contacts_fragments", "cc3d", 7),
 )
 
 
@@ -60,15 +61,9 @@ def target_of(record: KernelRecord, targets: Sequence[Target] = TARGETS) -> Targ
     fitting = [
         target
         for target in targets
-        if (target.case, _word(target.peer)) == (record.case, _word(record.peer))
-        and target.least_voxels <= (record.voxels or 0)
+        if (target.case, target.peer) == (record.case, record.peer) and target.least_voxels <= (record.voxels or 0)
     ]
     return max(fitting, key=lambda target: target.least_voxels, default=None)
-
-
-def _word(peer: str) -> str:
-    """Return a peer's name without what is not of it: `numpy.take + tinybrain` is `take+tinybrain`."""
-    return peer.replace(" ", "").removeprefix("numpy.").lower()
 
 
 def allowed_bytes(record: KernelRecord) -> int | None:
