@@ -12,9 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
-from connectome.kernels.fragments import Affinities, FaceLinks, Labels, face_links_of, label_links
+from connectome.kernels.boundary_distance import capped_squares, smoothed_roots
+from connectome.kernels.choices import (
+    CHOOSES,
+    LOWER_X,
+    LOWER_Y,
+    LOWER_Z,
+    TIE,
+    UPPER_X,
+    UPPER_Y,
+    UPPER_Z,
+    break_ties,
+    has_ties,
+    hash_row,
+    link_row,
+)
+from connectome.kernels.fragments import Affinities
 from connectome.kernels.jit import jit
-from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash
+from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
+from connectome.kernels.location_noise import HASH_BITS, hash_mask
 
 
 @dataclass(frozen=True)
@@ -78,26 +94,26 @@ def fragments_by_distance(
 
     Notes
     -----
-    O(voxels x cap / voxel size). 12 bytes per voxel of the read box. Source: exact segmentation
-    recipe, section 2, distance flavour.
+    O(voxels x cap / voxel size), whatever the affinities. Besides the labels, 6 bytes per voxel of the read
+    box (freed before the labels are made) and one for links, or 12 per provisional label. Source: exact
+    segmentation recipe, section 2, distance flavour.
     """
+    links = np.empty(write_box.shape, np.uint8)
     heights = distance_heights(affinities, read_box, domain, parameters)
     start_z, start_y, start_x = (max(a - 1, r) for a, r in zip(write_box.start, read_box.start, strict=True))
-    core = Box((write_box.start[0] if parameters.per_section else start_z, start_y, start_x), write_box.stop)
-    plateau = 16 * parameters.cap << (2 * (2 if parameters.per_section else 3) * parameters.n_smoothing)
-    links = _distance_links(
+    _link_by_height(
         heights,
+        links,
         read_box.start,
-        core.start,
-        core.shape,
+        (write_box.start[0] if parameters.per_section else start_z, start_y, start_x),
         write_box.start,
-        write_box.shape,
         domain.start,
         domain.shape,
-        plateau,
-        1 if parameters.per_section else 0,
+        16 * parameters.cap << (2 * (2 if parameters.per_section else 3) * parameters.n_smoothing),
+        not parameters.per_section,
         hash_mask(parameters.hash_bits),
     )
+    del heights
     return label_links(links, write_box.start, domain), face_links_of(links)
 
 
@@ -109,212 +125,78 @@ def distance_heights(
     Values are right only at least `parameters.halo` (less one voxel) away from those faces of
     `read_box` that are not faces of the domain.
     """
-    sections = parameters.per_section
-    first_axis = 1 if sections else 0
-    lowest = tuple(a == d for a, d in zip(read_box.start, domain.start, strict=True))
-    squared: npt.NDArray[np.int32]
-    squared = _boundary(affinities, parameters.boundary_sum, parameters.cap**2, lowest, first_axis)
-    scratch = np.empty_like(squared)
-    for axis in range(first_axis, 3):
-        size = parameters.voxel_size[axis]
-        reach = -(-parameters.cap // size) - 1
-        _spread(_lines(squared, axis), _lines(scratch, axis), size, reach)
-        squared, scratch = scratch, squared
-    _fixed_point_root(squared.ravel())
-    for axis in range(first_axis, 3):
-        for _ in range(parameters.n_smoothing):
-            _binomial(_lines(squared, axis), _lines(scratch, axis))
-            squared, scratch = scratch, squared
-    return squared
-
-
-def _lines(array: npt.NDArray[np.int32], axis: int) -> npt.NDArray[np.int32]:
-    """View a contiguous array as (outer, along the axis, inner)."""
-    shape = array.shape
-    outer = int(np.prod(shape[:axis], dtype=np.int64))
-    inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
-    return array.reshape(outer, shape[axis], inner)
-
-
-@jit
-def _boundary(affinities, boundary_sum, far, lowest, first_axis):
-    """0 at boundary voxels and the squared cap elsewhere; edges that leave the domain do not count."""
-    _, nz, ny, nx = affinities.shape
-    squared = np.empty((nz, ny, nx), np.int32)
-    for z in range(nz):
-        for y in range(ny):
-            for x in range(nx):
-                total, n = 0, 0
-                if first_axis == 0 and not (lowest[0] and z == 0):
-                    total += affinities[0, z, y, x]
-                    n += 1
-                if not (lowest[1] and y == 0):
-                    total += affinities[1, z, y, x]
-                    n += 1
-                if not (lowest[2] and x == 0):
-                    total += affinities[2, z, y, x]
-                    n += 1
-                squared[z, y, x] = 0 if 3 * total < n * boundary_sum else far
-    return squared
-
-
-@jit
-def _spread(source, target, size, reach):
-    """Lower envelope of the parabolas (size * offset)^2 + source within `reach`, along the middle axis."""
-    n_outer, n, n_inner = source.shape
-    for outer in range(n_outer):
-        if n_inner == 1:  # the loop that vectorises is then the one along the axis
-            _spread_line(source[outer, :, 0], target[outer, :, 0], size, reach)
-            continue
-        for i in range(n):
-            row = target[outer, i]
-            row[:] = source[outer, i]
-            for offset in range(1, reach + 1):
-                rise = np.int32((size * offset) ** 2)
-                if i >= offset:
-                    _lower(row, source[outer, i - offset], rise)
-                if i + offset < n:
-                    _lower(row, source[outer, i + offset], rise)
-
-
-@jit
-def _spread_line(source, target, size, reach):
-    target[:] = source
-    for offset in range(1, min(reach + 1, source.size)):
-        rise = np.int32((size * offset) ** 2)
-        _lower(target[offset:], source[: source.size - offset], rise)
-        _lower(target[: source.size - offset], source[offset:], rise)
-
-
-@jit
-def _lower(row, other, rise):
-    for k in range(row.size):
-        row[k] = min(row[k], other[k] + rise)
-
-
-@jit
-def _fixed_point_root(values):
-    """Replace v by floor(sqrt(256 v)): distances in sixteenths."""
-    for i in range(values.size):
-        wanted = np.int64(values[i]) * 256
-        root = np.int64(np.sqrt(np.float64(wanted)))
-        while root * root > wanted:
-            root -= 1
-        while (root + 1) * (root + 1) <= wanted:
-            root += 1
-        values[i] = root
-
-
-@jit
-def _binomial(source, target):
-    """[1 2 1] sums along the middle axis; the ends repeat."""
-    n_outer, n, n_inner = source.shape
-    for outer in range(n_outer):
-        if n_inner == 1:
-            line, sums = source[outer, :, 0], target[outer, :, 0]
-            for i in range(1, n - 1):
-                sums[i] = line[i - 1] + 2 * line[i] + line[i + 1]
-            sums[0] = 3 * line[0] + line[min(1, n - 1)]
-            sums[n - 1] = line[max(n - 2, 0)] + 3 * line[n - 1]
-            continue
-        for i in range(n):
-            below, here, above = source[outer, max(i - 1, 0)], source[outer, i], source[outer, min(i + 1, n - 1)]
-            row = target[outer, i]
-            for k in range(n_inner):
-                row[k] = below[k] + 2 * here[k] + above[k]
-
-
-@jit
-def _distance_links(
-    heights, read_start, core_start, core_shape, start, shape, domain_start, domain_shape, plateau, first_axis, mask
-):
-    highest = _highest_neighbours(
-        heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask
+    z, y, x = (a == d for a, d in zip(read_box.start, domain.start, strict=True))
+    size_z, size_y, size_x = parameters.voxel_size
+    sizes = (0 if parameters.per_section else size_z, size_y, size_x)
+    squares, unit = capped_squares(
+        np.ascontiguousarray(affinities), parameters.boundary_sum, sizes, parameters.cap, (z, y, x)
     )
-    links = np.zeros(shape, np.uint8)
-    cz, cy, cx = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
-    rz, ry, rx = start[0] - read_start[0], start[1] - read_start[1], start[2] - read_start[2]
-    has_z = first_axis == 0 and start[0] > domain_start[0]
-    has_y, has_x = start[1] > domain_start[1], start[2] > domain_start[2]
-    for z in range(shape[0]):
-        with_z = first_axis == 0 and (z > 0 or has_z)
-        for y in range(shape[1]):
-            with_y = y > 0 or has_y
-            for x in range(shape[2]):
-                here = highest[z + cz, y + cy, x + cx]
-                if here == 6:
-                    continue
-                level = heights[z + rz, y + ry, x + rx] == plateau
-                bits = 8
-                if with_z and (
-                    here == 0
-                    or highest[z + cz - 1, y + cy, x + cx] == 3
-                    or (level and heights[z + rz - 1, y + ry, x + rx] == plateau)
-                ):
-                    bits |= 1
-                if with_y and (
-                    here == 1
-                    or highest[z + cz, y + cy - 1, x + cx] == 4
-                    or (level and heights[z + rz, y + ry - 1, x + rx] == plateau)
-                ):
-                    bits |= 2
-                if (x > 0 or has_x) and (
-                    here == 2
-                    or highest[z + cz, y + cy, x + cx - 1] == 5
-                    or (level and heights[z + rz, y + ry, x + rx - 1] == plateau)
-                ):
-                    bits |= 4
-                links[z, y, x] = bits
-    return links
+    return smoothed_roots(squares, unit, sizes[0], parameters.cap, parameters.n_smoothing)
 
 
 @jit
-def _highest_neighbours(heights, read_start, core_start, core_shape, domain_start, domain_shape, first_axis, mask):
-    """Direction of each voxel's highest neighbour: 0-2 lower z, y, x; 3-5 upper; 6 if it and all around are 0."""
-    best = np.empty(core_shape, np.uint8)
+def _link_by_height(
+    heights, links, read_start, core_start, start, domain_start, domain_shape, plateau, across_sections, mask
+):
+    """Fill the links of a block; the core is the block and the voxels just below its low faces."""
     nz, ny, nx = heights.shape
-    oz, oy, ox = core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2]
-    step = (domain_shape[1] * domain_shape[2], domain_shape[2], 1)
-    values = np.empty(6, np.int32)
-    for z in range(core_shape[0]):
-        for y in range(core_shape[1]):
-            az, ay = z + oz, y + oy
-            gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
-            row = (gz * domain_shape[1] + gy) * domain_shape[2] + core_start[2] - domain_start[2]
-            low_z, high_z = first_axis == 0 and az > 0, first_axis == 0 and az + 1 < nz
-            for x in range(core_shape[2]):
-                ax = x + ox
-                values[0] = heights[az - 1, ay, ax] if low_z else -1
-                values[1] = heights[az, ay - 1, ax] if ay > 0 else -1
-                values[2] = heights[az, ay, ax - 1] if ax > 0 else -1
-                values[3] = heights[az + 1, ay, ax] if high_z else -1
-                values[4] = heights[az, ay + 1, ax] if ay + 1 < ny else -1
-                values[5] = heights[az, ay, ax + 1] if ax + 1 < nx else -1
-                top = values[0]
-                for k in range(1, 6):
-                    top = max(top, values[k])
-                if top < 0 or (top == 0 and heights[az, ay, ax] == 0):
-                    best[z, y, x] = 6
-                else:
-                    best[z, y, x] = _last_of_equals(values, top, row + x, step, mask)
-    return best
+    cz, cy, cx = core_start[0] - read_start[0], core_start[1] - read_start[1], core_start[2] - read_start[2]
+    oz, oy, ox = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
+    n = links.shape[2] + ox
+    step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
+    nowhere, along_x = np.full(n, -1, np.int32), np.full(n + 2, -1, np.int32)
+    hashes = np.empty((5, n + 2), np.int32)
+    nothing = np.zeros(n, np.uint8)
+    chosen = np.zeros((links.shape[1] + oy, n), np.uint8)  # the last plane's choices, overwritten row by row
+    now = np.zeros(n + 1, np.uint8)  # one voxel more on the left, which chooses nothing
+    row = now[1:]
+    first, last = max(cx - 1, 0), min(cx + n + 1, nx)
+    for az in range(cz, cz + oz + links.shape[0]):
+        for ay in range(cy, cy + oy + links.shape[1]):
+            y = ay - cy
+            lower_z = heights[az - 1, ay, cx : cx + n] if across_sections and az > 0 else nowhere
+            upper_z = heights[az + 1, ay, cx : cx + n] if across_sections and az + 1 < nz else nowhere
+            lower_y = heights[az, ay - 1, cx : cx + n] if ay > 0 else nowhere
+            upper_y = heights[az, ay + 1, cx : cx + n] if ay + 1 < ny else nowhere
+            along_x[first - cx + 1 : last - cx + 1] = heights[az, ay, first:last]
+            _choose_neighbours(row, along_x, lower_z, lower_y, upper_y, upper_z, plateau)
+            if has_ties(row):
+                gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
+                index = gz * step_z + gy * step_y + core_start[2] - domain_start[2]
+                _break_height_ties(row, hashes, index, step_y, step_z, mask)
+            if az - cz >= oz and y >= oy:
+                below_y = chosen[y - 1, ox:] if y > 0 else nothing[ox:]
+                link_row(links[az - cz - oz, y - oy], row[ox:], now[ox:n], below_y, chosen[y, ox:])
+            chosen[y] = row
 
 
 @jit
-def _last_of_equals(values, top, index, step, mask):
-    """Among the neighbours of height `top`, return the one that is last by (hash, index)."""
-    chosen, n_equal = 6, 0
-    for k in range(6):
-        if values[k] == top:
-            chosen = k
-            n_equal += 1
-    if n_equal == 1:
-        return chosen
-    top_hash, top_index = np.int64(-1), np.int64(-1)
-    for k in range(6):
-        if values[k] == top:
-            other = index - step[k] if k < 3 else index + step[k - 3]
-            noise = location_hash(other, 0, mask)
-            if noise > top_hash or (noise == top_hash and other > top_index):
-                chosen, top_hash, top_index = k, noise, other
-    return chosen
+def _choose_neighbours(choices, along_x, lower_z, lower_y, upper_y, upper_z, plateau):
+    """Mark each voxel's highest neighbours; absent ones are -1. On the plateau all equals link: no tie."""
+    for x in range(choices.size):
+        lower_x, here, upper_x = along_x[x], along_x[x + 1], along_x[x + 2]
+        top = max(lower_z[x], lower_y[x], lower_x, upper_x, upper_y[x], upper_z[x])
+        highest = (
+            (lower_z[x] == top) * LOWER_Z
+            | (lower_y[x] == top) * LOWER_Y
+            | (lower_x == top) * LOWER_X
+            | (upper_x == top) * UPPER_X
+            | (upper_y[x] == top) * UPPER_Y
+            | (upper_z[x] == top) * UPPER_Z
+        )
+        is_foreground = (top > 0) | ((top == 0) & (here > 0))
+        tie = ((highest & (highest - 1)) != 0) & ((top < plateau) | (here < plateau))
+        choices[x] = (highest | tie * TIE | CHOOSES) if is_foreground else 0
+
+
+@jit
+def _break_height_ties(choices, hashes, index, step_y, step_z, mask):
+    """Break ties by the hashes of the neighbours' positions."""
+    n = choices.size
+    lower_z, lower_y, along_x, upper_y, upper_z = hashes[0, :n], hashes[1, :n], hashes[2], hashes[3, :n], hashes[4, :n]
+    hash_row(lower_z, index - step_z, 0, mask)
+    hash_row(lower_y, index - step_y, 0, mask)
+    hash_row(along_x, index - 1, 0, mask)
+    hash_row(upper_y, index + step_y, 0, mask)
+    hash_row(upper_z, index + step_z, 0, mask)
+    break_ties(choices, lower_z, lower_y, along_x[:n], along_x[2:], upper_y, upper_z)
