@@ -28,6 +28,7 @@ def join_best(parent, affinities, offsets, deltas, n_attractive, strides, mask):
     """
     nz, ny, nx = affinities.shape[1:]
     most, least = np.empty(nx, np.uint8), np.empty(nx, np.uint8)
+    is_strided = strides.max() > 1
     for z in range(nz):
         for y in range(ny):
             _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y)
@@ -36,7 +37,7 @@ def join_best(parent, affinities, offsets, deltas, n_attractive, strides, mask):
                 if weight == 0 or weight < 255 - least[x]:
                     continue
                 channel, side = _best_of_voxel(
-                    affinities, offsets, deltas, n_attractive, strides, z, y, x, weight, least[x], mask
+                    affinities, offsets, deltas, n_attractive, strides, is_strided, z, y, x, weight, least[x], mask
                 )
                 if channel < n_attractive:
                     voxel = (z * ny + y) * nx + x
@@ -59,25 +60,26 @@ def _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y)
             sz, sy, sx = (z, y, 0) if side == 1 else (z + oz, y + oy, ox)
             if sz % strides[channel, 0] != 0 or sy % strides[channel, 1] != 0:
                 continue
-            row = affinities[channel, sz, sy]
             step = strides[channel, 2]
             begin, end = max(0, -ox), min(nx, nx - ox)
+            begin += -(begin + sx) % step
+            if begin >= end:
+                continue
+            row = affinities[channel, sz, sy, begin + sx : end + sx]
+            extremes = most[begin:end] if channel < n_attractive else least[begin:end]
             if step > 1:
-                for x in range(begin + -(begin + sx) % step, end, step):
-                    if channel < n_attractive:
-                        most[x] = max(most[x], row[x + sx])
-                    else:
-                        least[x] = min(least[x], row[x + sx])
+                for x in range(0, row.size, step):
+                    extremes[x] = max(extremes[x], row[x]) if channel < n_attractive else min(extremes[x], row[x])
             elif channel < n_attractive:
-                for x in range(begin, end):
-                    most[x] = max(most[x], row[x + sx])
+                for x in range(row.size):
+                    extremes[x] = max(extremes[x], row[x])
             else:
-                for x in range(begin, end):
-                    least[x] = min(least[x], row[x + sx])
+                for x in range(row.size):
+                    extremes[x] = min(extremes[x], row[x])
 
 
 @jit
-def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, z, y, x, most, least, mask):
+def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, is_strided, z, y, x, most, least, mask):
     """Return (channel, side) of the last edge by (hash, index, channel) among a voxel's heaviest.
 
     Side 1: the voxel is the higher one of the pair; -1: the lower one.
@@ -95,7 +97,9 @@ def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, z, y, x, 
             sz, sy, sx = (z, y, x) if side == 1 else (z + oz, y + oy, x + ox)
             if affinities[channel, sz, sy, sx] != wanted:
                 continue
-            if sz % strides[channel, 0] != 0 or sy % strides[channel, 1] != 0 or sx % strides[channel, 2] != 0:
+            if is_strided and (
+                sz % strides[channel, 0] != 0 or sy % strides[channel, 1] != 0 or sx % strides[channel, 2] != 0
+            ):
                 continue
             higher = voxel if side == 1 else voxel - deltas[channel]
             key = edge_key(higher, channel, n_channels, mask)
@@ -112,50 +116,63 @@ def edge_key(voxel, channel, n_channels, mask):
 
 
 @jit
-def count_weights(affinities, n_attractive):
-    """Count edges by weight, those that would leave the volume included."""
+def flatten(parent):
+    """Let every member point to its root."""
+    for member in range(parent.size):
+        above = parent[member]
+        if above >= 0 and parent[above] >= 0:
+            parent[member] = find(parent, above)
+
+
+@jit
+def estimate_weights(parent, affinities, offsets, deltas, n_attractive, strides, high, period):
+    """Count edges between different clusters by weight, 1 to `high`, in one row of `period`, times `period`.
+
+    `parent` is flat.
+    """
     counts = np.zeros(256, np.int64)
-    n_voxels = affinities[0].size
-    flat = affinities.ravel()
-    for channel in range(affinities.shape[0]):
-        here = np.zeros((4, 256), np.int64)
-        for voxel in range(channel * n_voxels, (channel + 1) * n_voxels):
-            here[voxel & 3, flat[voxel]] += 1
-        for value in range(256):
-            counts[value if channel < n_attractive else 255 - value] += here[:, value].sum()
+    nz, ny, nx = affinities.shape[1:]
+    bits = np.zeros(nx, np.uint32)
+    for row in range(0, nz * ny, period):
+        z, y = row // ny, row % ny
+        _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, 1, high)
+        for x in range(nx):
+            marks = bits[x]
+            while marks != 0:
+                channel, marks = _next_channel(marks)
+                value = np.int64(affinities[channel, z, y, x])
+                counts[value if channel < n_attractive else 255 - value] += period
     return counts
 
 
 @jit
-def gather(
-    parent, table, affinities, offsets, deltas, n_attractive, strides, low, high, part, n_parts, mask, codes, starts
-):
-    """Write the codes (voxel << 5 | channel) of edges of weight low to high that may still act, by weight.
+def gather(parent, table, affinities, offsets, deltas, n_attractive, strides, low, high, part, n_parts, mask, codes):
+    """Write the codes of edges of weight low to high that may still act, ``weight << 36`` added; count them.
 
     They ascend within a weight. If `n_parts` is above 1 (one weight with very many edges), only the
-    edges whose hash falls into `part` are taken.
+    edges whose hash falls into `part` are taken. `parent` is flat. Returns (longer) codes and their number.
     """
     nz, ny, nx = affinities.shape[1:]
-    stops = starts[: high - low + 1].copy()
     bits = np.zeros(nx, np.uint32)
-    n_channels = offsets.shape[0]
-    flat = affinities.ravel()
-    n_voxels = nz * ny * nx
+    n_channels, n = offsets.shape[0], 0
     last = np.full((n_channels, 2), -1, np.int64)
     for z in range(nz):
         for y in range(ny):
-            _mark_row(bits, affinities, offsets, n_attractive, strides, z, y, low, high)
+            _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, low, high)
+            if n + nx * n_channels > codes.size:
+                longer = np.empty(codes.size * 5 // 4 + nx * n_channels, np.uint64)
+                longer[:n] = codes[:n]
+                codes = longer
             for x in range(nx):
                 marks = bits[x]
                 if marks == 0:
                     continue
                 voxel = (z * ny + y) * nx + x
-                root = find(parent, voxel)
+                root = np.int64(parent[voxel]) if parent[voxel] >= 0 else voxel
                 while marks != 0:
-                    lowest = marks & (~marks + np.uint32(1))
-                    channel = _LOWEST_BIT[np.uint32(lowest * np.uint32(0x077CB531)) >> np.uint32(27)]
-                    marks ^= lowest
-                    other = find(parent, voxel + deltas[channel])
+                    channel, marks = _next_channel(marks)
+                    other = voxel + deltas[channel]
+                    other = np.int64(parent[other]) if parent[other] >= 0 else other
                     if other == root or (last[channel, 0] == root and last[channel, 1] == other):
                         continue
                     if is_excluded(parent, table, root, other):
@@ -165,20 +182,26 @@ def gather(
                         noise = location_hash(voxel * n_channels + channel, 0, mask)
                         if noise * n_parts // (np.int64(mask) + 1) != part:
                             continue
-                    weight = np.int64(flat[channel * n_voxels + voxel])
-                    level = high - (weight if channel < n_attractive else 255 - weight)
-                    if stops[level] == codes.size:
-                        wider = np.empty(codes.size * 5 // 4, np.uint64)
-                        wider[: codes.size] = codes
-                        codes = wider
-                    codes[stops[level]] = (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
-                    stops[level] += 1
-    return codes, stops
+                    value = np.uint64(affinities[channel, z, y, x])
+                    weight = value if channel < n_attractive else np.uint64(255) - value
+                    codes[n] = (weight << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
+                    n += 1
+    return codes, n
 
 
-@jit
-def _mark_row(bits, affinities, offsets, n_attractive, strides, z, y, low, high):
-    """Set bit c of a voxel of the row (z, y) where its edge of channel c has a weight of low to high."""
+@inlined
+def _next_channel(marks):
+    """Return the lowest channel in the bits `marks`, and the bits without it."""
+    lowest = marks & (~marks + np.uint32(1))
+    return np.int64(_LOWEST_BIT[np.uint32(lowest * np.uint32(0x077CB531)) >> np.uint32(27)]), marks ^ lowest
+
+
+@inlined
+def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, low, high):
+    """Set bit c of a voxel of the row (z, y) if its edge of channel c weighs low to high and joins two clusters.
+
+    `parent` is flat; the edge between a root and its member is marked nevertheless.
+    """
     nz, ny, nx = affinities.shape[1:]
     bits[:] = 0
     for channel in range(offsets.shape[0]):
@@ -186,26 +209,50 @@ def _mark_row(bits, affinities, offsets, n_attractive, strides, z, y, low, high)
             continue
         if z % strides[channel, 0] != 0 or y % strides[channel, 1] != 0:
             continue
-        row = affinities[channel, z, y]
+        step = strides[channel, 2]
+        begin, end = -(-max(0, -offsets[channel, 2]) // step) * step, min(nx, nx - offsets[channel, 2])
+        if begin >= end:
+            continue
         least, most = np.uint8(low), np.uint8(high)
         if channel >= n_attractive:
             least, most = np.uint8(255 - high), np.uint8(255 - low)
-        bit = np.uint32(1) << np.uint32(channel)
-        begin, end, step = max(0, -offsets[channel, 2]), min(nx, nx - offsets[channel, 2]), strides[channel, 2]
-        if step == 1:
-            for x in range(begin, end):
-                bits[x] |= bit if (row[x] >= least) & (row[x] <= most) else np.uint32(0)
-        else:
-            for x in range(-(-begin // step) * step, end, step):
-                bits[x] |= bit if (row[x] >= least) & (row[x] <= most) else np.uint32(0)
+        first = (z * ny + y) * nx + begin
+        here = parent[first : first + end - begin]
+        there = parent[first + deltas[channel] : first + deltas[channel] + end - begin]
+        row, marks = affinities[channel, z, y, begin:end], bits[begin:end]
+        bit = np.uint32(1 << channel)
+        if step > 1:
+            for x in range(0, row.size, step):
+                apart = (here[x] != there[x]) | (here[x] < 0)
+                marks[x] |= bit * np.uint32(apart & (row[x] >= least) & (row[x] <= most))
+            continue
+        for x in range(row.size):
+            apart = (here[x] != there[x]) | (here[x] < 0)
+            marks[x] |= bit * np.uint32(apart & (row[x] >= least) & (row[x] <= most))
+
+
+@jit
+def sort_by_weight(codes, low, high, ordered):
+    """Write codes by weight, `high` first, keeping their order within one; return where each weight starts."""
+    starts = np.zeros(high - low + 2, np.int64)
+    for code in codes:
+        starts[high - np.int64(code >> CODE_BITS) + 1] += 1
+    for level in range(high - low + 1):
+        starts[level + 1] += starts[level]
+    places = starts.copy()
+    for code in codes:
+        level = high - np.int64(code >> CODE_BITS)
+        ordered[places[level]] = code
+        places[level] += 1
+    return starts
 
 
 @jit
 def keep_open(parent, table, codes, deltas, n_channels, mask, keys):
-    """Write the keys (hash << 36 | code) of edges between clusters that do not exclude each other; count them."""
+    """Write the keys of edges between clusters that do not exclude each other; count them."""
     n = 0
     for code in codes:
-        voxel, channel = np.int64(code >> CHANNEL_BITS), np.int64(code & np.uint64(31))
+        voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))
         u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
         if u != v and not is_excluded(parent, table, u, v):
             keys[n] = edge_key(voxel, channel, n_channels, mask)

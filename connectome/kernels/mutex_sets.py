@@ -1,10 +1,10 @@
 """Clusters that unite and exclude each other: a union-find whose roots carry mutexes.
 
-A cluster gets a *record* with its first mutex: a circular list of partners. The records are numbered
+A cluster gets a *record* with its first mutex: a list of partners in one piece of a pool. The records are numbered
 from 1; `parent` holds the parent of a member, or ``-1 - record`` at a root (record 0: no mutex). Of
 two joined lists the shorter one is walked; its partners are found under the new pair in one table by
 open addressing, and a partner's own list is left as it is, because stale records lead to their owner.
-O((n + m) log m) for m mutexes; 4 bytes per member, at most 80 per mutex.
+O((n + m) log m) for m mutexes; 4 bytes per member, some 60 per mutex.
 
 The state is five flat arrays, handed around one by one: numba counts references to arrays in tuples,
 which costs more than the work. Functions that add a mutex need room, which `with_room` makes.
@@ -16,18 +16,17 @@ import numpy as np
 
 from connectome.kernels.jit import inlined, jit
 
-_RECORDS, _ENTRIES, _FREE, _FILLED = 0, 1, 2, 3
-OWNER, TAIL, DEGREE = 0, 1, 2
-PARTNER, FOLLOW = 0, 1
+_RECORDS, _ENTRIES, _FILLED, _FREE = 0, 1, 2, 3  # from _FREE on: a free piece of 2^k entries, or -1
+_OWNER, _START, _SIZE, _POWER = 0, 1, 2, 3
 
 
 @jit
 def singletons(n):
     """Return `n` clusters of one member without mutexes: (parent, records, entries, table, counters)."""
-    counters = np.zeros(4, np.int64)
+    counters = np.zeros(_FREE + 33, np.int64)
     counters[_RECORDS] = 1
-    counters[_FREE] = -1
-    records, entries = np.zeros((1 << 8, 3), np.int32), np.zeros((1 << 8, 2), np.int32)
+    counters[_FREE:] = -1
+    records, entries = np.zeros((1 << 8, 4), np.int32), np.zeros(1 << 8, np.int32)
     return np.full(n, -1, np.int32), records, entries, np.zeros(1 << 9, np.uint64), counters
 
 
@@ -61,28 +60,47 @@ def is_excluded(parent, table, u, v):
 
 
 @inlined
-def pairs_needed(parent, records, u, v):
-    """Return the room in pairs that uniting the clusters of the roots `u` and `v` may take."""
-    return min(records[-1 - parent[u], DEGREE], records[-1 - parent[v], DEGREE])
+def touch(parent, table, u, v):
+    """Load what `is_excluded` will look at, so that several waits for memory overlap."""
+    a, b = -1 - parent[u], -1 - parent[v]
+    if a == 0 or b == 0:
+        return np.uint64(0)
+    return table[_place(_key(a, b), table.size)]
 
 
 @inlined
-def has_room(records, entries, table, counters, n_pairs):
-    """Tell whether a mutex can be added, and `n_pairs` pairs in a join."""
+def pairs_needed(parent, records, u, v):
+    """Return the room in pairs that uniting the clusters of the roots `u` and `v` may take."""
+    return np.int64(min(records[-1 - parent[u], _SIZE], records[-1 - parent[v], _SIZE]))
+
+
+@inlined
+def has_room(records, entries, table, counters, n_pairs, n_entries):
+    """Tell whether a mutex can be added, or `n_pairs` pairs in a join to a list of `n_entries`."""
     return (
         counters[_RECORDS] + 2 <= records.shape[0]
-        and counters[_ENTRIES] + 2 <= entries.shape[0]
+        and counters[_ENTRIES] + 8 + 2 * n_entries <= entries.size
         and (counters[_FILLED] + n_pairs + 1) * 8 <= table.size * 5
     )
 
 
+@inlined
+def entries_needed(parent, records, u, v):
+    """Return the length of the longest list that a mutex between the roots `u` and `v` or their union may make."""
+    return np.int64(records[-1 - parent[u], _SIZE]) + np.int64(records[-1 - parent[v], _SIZE]) + 1
+
+
 @jit
-def with_room(records, entries, table, counters, n_pairs):
-    """Return records, entries and table with room for one more mutex and for `n_pairs` pairs in a join."""
+def with_room(records, entries, table, counters, n_pairs, n_entries):
+    """Return records, entries and table with room for one mutex, or a join of `n_pairs` to a list of `n_entries`."""
     if counters[_RECORDS] + 2 > records.shape[0]:
-        records = _longer(records)
-    if counters[_ENTRIES] + 2 > entries.shape[0]:
-        entries = _longer(entries)
+        longer = np.zeros((records.shape[0] * 2, 4), np.int32)
+        longer[: records.shape[0]] = records
+        records = longer
+    if counters[_ENTRIES] + 8 + 2 * n_entries > entries.size:
+        pool = np.zeros(entries.size * 3 // 2 + 2 * n_entries + 8, np.int32)
+        pool[: entries.size] = entries
+        entries = pool
     if (counters[_FILLED] + n_pairs + 1) * 8 > table.size * 5:
         table = _rebuilt(records, table, counters, n_pairs + 1)
     return records, entries, table
@@ -104,7 +122,7 @@ def unite(parent, records, entries, table, counters, u, v):
     a, b = -1 - parent[low], -1 - parent[high]
     keep = max(a, b)
     if a != 0 and b != 0:
-        keep, gone = (a, b) if records[a, DEGREE] >= records[b, DEGREE] else (b, a)
+        keep, gone = (a, b) if records[a, _SIZE] >= records[b, _SIZE] else (b, a)
         _join(records, entries, table, counters, keep, gone)
     parent[high] = low
     parent[low] = -1 - keep
@@ -127,81 +145,79 @@ def mutex_pairs(parent, records, table, counters):
     return pairs[:n]
 
 
-@jit
+@inlined
 def _join(records, entries, table, counters, keep, gone):
     """Hand the partners of the record `gone` to `keep`, dropping those that `keep` has."""
-    last, tail = records[gone, TAIL], records[keep, TAIL]
-    entry = entries[last, FOLLOW]
-    while True:
-        following = entries[entry, FOLLOW]
-        other = _owner_of(records, entries[entry, PARTNER])
-        if _insert(table, counters, _key(keep, other)):
-            entries[entry, PARTNER] = other
-            entries[entry, FOLLOW] = entries[tail, FOLLOW]
-            entries[tail, FOLLOW] = entry
-            records[keep, DEGREE] += 1
-        else:
-            entries[entry, FOLLOW] = counters[_FREE]
-            counters[_FREE] = entry
-        if entry == last:
-            break
-        entry = following
-    records[gone, OWNER] = keep
+    start, size = records[gone, _START], records[gone, _SIZE]
+    touched = np.uint64(0)
+    for entry in range(start, start + size):
+        other = _owner_of(records, entries[entry])
+        entries[entry] = other
+        touched ^= table[_place(_key(keep, other), table.size)]
+    counters[-1] = np.int64(touched)
+    for entry in range(start, start + size):
+        if _insert(table, counters, _key(keep, entries[entry])):
+            _append(records, entries, counters, keep, entries[entry])
+    _release(entries, counters, start, records[gone, _POWER])
+    records[gone, _OWNER] = keep
 
 
 @inlined
 def _owner_of(records, record):
-    while records[record, OWNER] != record:
-        records[record, OWNER] = records[records[record, OWNER], OWNER]
-        record = records[record, OWNER]
+    while records[record, _OWNER] != record:
+        records[record, _OWNER] = records[records[record, _OWNER], _OWNER]
+        record = records[record, _OWNER]
     return record
 
 
-@jit
+@inlined
 def _append(records, entries, counters, record, other):
-    entry = counters[_FREE]
-    if entry >= 0:
-        counters[_FREE] = entries[entry, FOLLOW]
-    else:
-        entry = counters[_ENTRIES]
-        counters[_ENTRIES] += 1
-    entries[entry, PARTNER] = other
-    if records[record, DEGREE] == 0:
-        entries[entry, FOLLOW] = entry
-        records[record, TAIL] = entry
-    else:
-        tail = records[record, TAIL]
-        entries[entry, FOLLOW] = entries[tail, FOLLOW]
-        entries[tail, FOLLOW] = entry
-    records[record, DEGREE] += 1
+    """Add a partner; a full list moves to a piece of twice its size."""
+    size, power = records[record, _SIZE], records[record, _POWER]
+    if size == 0 or size == 1 << power:
+        start = records[record, _START]
+        power = power + 1 if size > 0 else 1
+        piece = counters[_FREE + power]
+        if piece >= 0:
+            counters[_FREE + power] = entries[piece]
+        else:
+            piece = counters[_ENTRIES]
+            counters[_ENTRIES] += 1 << power
+        for k in range(size):
+            entries[piece + k] = entries[start + k]
+        if size > 0:
+            _release(entries, counters, start, power - 1)
+        records[record, _START], records[record, _POWER] = piece, power
+    entries[records[record, _START] + size] = other
+    records[record, _SIZE] = size + 1
 
 
-@jit
+@inlined
+def _release(entries, counters, start, power):
+    """Chain a piece of the pool to the free ones of its size."""
+    entries[start] = counters[_FREE + power]
+    counters[_FREE + power] = start
+
+
+@inlined
 def _record_of(parent, records, counters, root):
     """Return the record of a root, a new one if it has none."""
     if parent[root] == -1:
         record = counters[_RECORDS]
         counters[_RECORDS] += 1
-        records[record, OWNER] = record
+        records[record, _OWNER] = record
         parent[root] = -1 - record
     return np.int64(-1 - parent[root])
 
 
 @jit
-def _longer(rows):
-    longer = np.zeros((rows.shape[0] * 3 // 2, rows.shape[1]), np.int32)
-    longer[: rows.shape[0]] = rows
-    return longer
-
-
-@jit
 def _rebuilt(records, table, counters, n_pairs):
-    """Return the table without stale pairs, at most 3/8 full when `n_pairs` more are in."""
+    """Return the table without stale pairs, at most 1/4 full when `n_pairs` more are in."""
     n_live = 0
     for key in table:
         n_live += _is_live(records, key)
     size = 1 << 9
-    while size * 3 < (n_live + n_pairs) * 8:
+    while size < (n_live + n_pairs) * 4:
         size *= 2
     rebuilt = np.zeros(size, np.uint64)
     counters[_FILLED] = 0
@@ -215,7 +231,7 @@ def _rebuilt(records, table, counters, n_pairs):
 def _is_live(records, key):
     """Tell whether both records of a pair still stand for their clusters (0 is an empty place)."""
     a, b = np.int64(key >> np.uint64(32)), np.int64(key & np.uint64(0xFFFFFFFF))
-    return a != 0 and records[a, OWNER] == a and records[b, OWNER] == b
+    return a != 0 and records[a, _OWNER] == a and records[b, _OWNER] == b
 
 
 @inlined

@@ -19,19 +19,23 @@ from connectome.kernels.location_noise import HASH_BITS, hash_mask
 from connectome.kernels.mutex_edges import (
     CHANNEL_BITS,
     CODE_MASK,
-    count_weights,
+    estimate_weights,
+    flatten,
     gather,
     join_best,
     keep_open,
+    sort_by_weight,
     sorted_keys,
 )
 from connectome.kernels.mutex_sets import (
+    entries_needed,
     exclude,
     find,
     has_room,
     is_excluded,
     pairs_needed,
     singletons,
+    touch,
     unite,
     with_room,
 )
@@ -127,62 +131,59 @@ def _watershed(affinities, offsets, n_attractive, strides, mask, labels):
     shape = affinities.shape[1:]
     n_voxels = shape[0] * shape[1] * shape[2]
     deltas = (offsets[:, 0] * shape[1] + offsets[:, 1]) * shape[2] + offsets[:, 2]
+    volume = (affinities, offsets, deltas, n_attractive, strides)
     parent, records, entries, table, counters = singletons(n_voxels)
-    join_best(parent, affinities, offsets, deltas, n_attractive, strides, mask)
-    counts = count_weights(affinities, n_attractive)
+    join_best(parent, *volume, mask)
     budget = max(n_voxels // 2, 1 << 12)
-    codes, keys = np.empty(budget, np.uint64), np.empty((2, 1 << 12), np.uint64)
+    period = 8 if n_voxels > 1 << 16 else 1
+    codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
     high = 255
     while high > 0:
-        low, total = high, counts[high]
-        while low > 1 and total + counts[low - 1] <= budget:
-            low -= 1
-            total += counts[low]
-        n_parts = 1
-        while total > budget * n_parts:
-            n_parts *= 2
+        flatten(parent)
+        low, n_parts = _next_batch(estimate_weights(parent, *volume, high, period), high, budget)
         for part in range(n_parts - 1, -1, -1):
-            starts = np.zeros(high - low + 2, np.int64)
-            for weight in range(high, low, -1):
-                starts[high - weight + 1] = starts[high - weight] + counts[weight]
-            codes, stops = gather(
-                parent,
-                table,
-                affinities,
-                offsets,
-                deltas,
-                n_attractive,
-                strides,
-                low,
-                high,
-                part,
-                n_parts,
-                mask,
-                codes,
-                starts,
-            )
+            if part < n_parts - 1:
+                flatten(parent)
+            codes, n_codes = gather(parent, table, *volume, low, high, part, n_parts, mask, codes)
+            if spare.size < n_codes:
+                spare = np.empty(codes.size, np.uint64)
+            starts = sort_by_weight(codes[:n_codes], low, high, spare)
             for level in range(high - low + 1):
-                found = codes[starts[level] : stops[level]]
-                if keys.shape[1] < found.size:
-                    keys = np.empty((2, found.size), np.uint64)
-                n = keep_open(parent, table, found, deltas, offsets.shape[0], mask, keys[0])
-                ordered = sorted_keys(keys[0, :n], keys[1, :n])
+                found = spare[starts[level] : starts[level + 1]]
+                n = keep_open(parent, table, found, deltas, offsets.shape[0], mask, codes)
+                keys = sorted_keys(codes[:n], found[:n])
                 while n > 0:
-                    n, n_pairs = _decide(parent, records, entries, table, counters, ordered[:n], deltas, n_attractive)
-                    records, entries, table = with_room(records, entries, table, counters, n_pairs)
+                    n, n_pairs, n_entries = _decide(
+                        parent, records, entries, table, counters, keys[:n], deltas, n_attractive
+                    )
+                    records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
         high = low - 1
     for voxel in range(n_voxels):
         labels[voxel] = find(parent, voxel) + 1
 
 
 @jit
+def _next_batch(counts, high, budget):
+    """Return the lowest weight of a batch of at most `budget` edges, and the parts of one weight with more."""
+    low, total = high, counts[high]
+    while low > 1 and total + counts[low - 1] <= budget:
+        low -= 1
+        total += counts[low]
+    n_parts = 1
+    while total > budget * n_parts:
+        n_parts *= 2
+    return low, n_parts
+
+
+@jit
 def _decide(parent, records, entries, table, counters, keys, deltas, n_attractive):
-    """Take the edges, largest key first; return how many are left when room runs out, and the pairs it takes.
+    """Take the edges, largest key first; return how many are left when room runs out, and the room wanted.
 
     Roots are looked up some edges ahead, so that waits for memory overlap.
     """
     n_ahead = 32
     roots = np.empty((n_ahead, 2), np.int64)
+    touched = np.uint64(0)
     for begin in range(keys.size, 0, -n_ahead):
         n = min(n_ahead, begin)
         for k in range(n):
@@ -190,14 +191,17 @@ def _decide(parent, records, entries, table, counters, keys, deltas, n_attractiv
             voxel, channel = np.int64(code >> CHANNEL_BITS), np.int64(code & np.uint64(31))
             roots[k, 0], roots[k, 1] = find(parent, voxel), find(parent, voxel + deltas[channel])
         for k in range(n):
+            touched ^= touch(parent, table, roots[k, 0], roots[k, 1])
+        for k in range(n):
             u, v = find(parent, roots[k, 0]), find(parent, roots[k, 1])
             if u == v or is_excluded(parent, table, u, v):
                 continue
-            n_pairs = pairs_needed(parent, records, u, v)
-            if not has_room(records, entries, table, counters, n_pairs):
-                return begin - k, n_pairs
+            n_pairs, n_entries = pairs_needed(parent, records, u, v), entries_needed(parent, records, u, v)
+            if not has_room(records, entries, table, counters, n_pairs, n_entries):
+                return begin - k, n_pairs, n_entries
             if np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive:
                 unite(parent, records, entries, table, counters, u, v)
             else:
                 exclude(parent, records, entries, table, counters, u, v)
-    return 0, 0
+    counters[-1] = np.int64(touched)
+    return 0, 0, 0
