@@ -13,20 +13,7 @@ import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
 from connectome.kernels.boundary_distance import capped_squares, smoothed_roots
-from connectome.kernels.choices import (
-    CHOOSES,
-    LOWER_X,
-    LOWER_Y,
-    LOWER_Z,
-    TIE,
-    UPPER_X,
-    UPPER_Y,
-    UPPER_Z,
-    break_ties,
-    has_ties,
-    hash_row,
-    link_row,
-)
+from connectome.kernels.choices import break_ties, copy_row, finish_choice, has_ties, hash_row, link_row, mark_equals
 from connectome.kernels.fragments import Affinities
 from connectome.kernels.jit import jit
 from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
@@ -158,7 +145,7 @@ def _link_by_height(
             upper_z = heights[az + 1, ay, cx : cx + n] if across_sections and az + 1 < nz else nowhere
             lower_y = heights[az, ay - 1, cx : cx + n] if ay > 0 else nowhere
             upper_y = heights[az, ay + 1, cx : cx + n] if ay + 1 < ny else nowhere
-            along_x[first - cx + 1 : last - cx + 1] = heights[az, ay, first:last]
+            copy_row(heights[az, ay, first:last], along_x[first - cx + 1 :])
             _choose_neighbours(row, along_x, lower_z, lower_y, upper_y, upper_z, plateau)
             if has_ties(row):
                 gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
@@ -167,7 +154,7 @@ def _link_by_height(
             if az - cz >= oz and y >= oy:
                 below_y = chosen[y - 1, ox:] if y > 0 else nothing[ox:]
                 link_row(links[az - cz - oz, y - oy], row[ox:], now[ox:n], below_y, chosen[y, ox:])
-            chosen[y] = row
+            copy_row(row, chosen[y])
 
 
 @jit
@@ -176,17 +163,10 @@ def _choose_neighbours(choices, along_x, lower_z, lower_y, upper_y, upper_z, pla
     for x in range(choices.size):
         lower_x, here, upper_x = along_x[x], along_x[x + 1], along_x[x + 2]
         top = max(lower_z[x], lower_y[x], lower_x, upper_x, upper_y[x], upper_z[x])
-        highest = (
-            (lower_z[x] == top) * LOWER_Z
-            | (lower_y[x] == top) * LOWER_Y
-            | (lower_x == top) * LOWER_X
-            | (upper_x == top) * UPPER_X
-            | (upper_y[x] == top) * UPPER_Y
-            | (upper_z[x] == top) * UPPER_Z
-        )
-        is_foreground = (top > 0) | ((top == 0) & (here > 0))
-        tie = ((highest & (highest - 1)) != 0) & ((top < plateau) | (here < plateau))
-        choices[x] = (highest | tie * TIE | CHOOSES) if is_foreground else 0
+        highest = mark_equals(top, lower_z[x], lower_y[x], lower_x, upper_x, upper_y[x], upper_z[x])
+        chooses = (top > 0) | ((top == 0) & (here > 0))
+        highest = highest if chooses else np.uint8(0)
+        choices[x] = finish_choice(highest, (top < plateau) | (here < plateau), chooses)
 
 
 @jit

@@ -11,20 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
-from connectome.kernels.choices import (
-    CHOOSES,
-    LOWER_X,
-    LOWER_Y,
-    LOWER_Z,
-    TIE,
-    UPPER_X,
-    UPPER_Y,
-    UPPER_Z,
-    break_ties,
-    has_ties,
-    hash_row,
-    link_row,
-)
+from connectome.kernels.choices import break_ties, copy_row, finish_choice, has_ties, hash_row, link_row, mark_equals
 from connectome.kernels.jit import jit
 from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
 from connectome.kernels.location_noise import HASH_BITS, hash_mask
@@ -120,35 +107,47 @@ def _link_by_affinity(affinities, links, read_start, core_start, start, domain_s
     n = links.shape[2] + ox
     step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
     thresholds = _thresholds(low, high, domain_shape[0] * step_z > 1)
-    nothing, along_x = np.zeros(n, np.uint8), np.zeros(n + 1, np.uint8)
+    along_x = np.zeros(n + 1, np.uint8)
     hashes = np.empty((5, n + 1), np.int32)
-    chosen = np.zeros((links.shape[1] + oy, n), np.uint8)  # the last plane's choices, overwritten row by row
+    chosen = np.zeros((links.shape[1] + oy + 1, n), np.uint8)  # row y + 1: choices of the last plane, then this one
     now = np.zeros(n + 1, np.uint8)  # one voxel more on the left, which chooses nothing
-    row = now[1:]
+    row, lower_x, upper_x = now[1:], along_x[:n], along_x[1:]
+    has_x = core_start[2] > domain_start[2]
     for az in range(cz, cz + oz + links.shape[0]):
-        gz = az + read_start[0] - domain_start[0]
+        gz, z = az + read_start[0] - domain_start[0], az - cz - oz
         for ay in range(cy, cy + oy + links.shape[1]):
-            gy, y = ay + read_start[1] - domain_start[1], ay - cy
-            lower_z = affinities[0, az, ay, cx : cx + n] if gz > 0 else nothing
-            lower_y = affinities[1, az, ay, cx : cx + n] if gy > 0 else nothing
-            upper_z = affinities[0, az + 1, ay, cx : cx + n] if az + 1 < nz else nothing
-            upper_y = affinities[1, az, ay + 1, cx : cx + n] if ay + 1 < ny else nothing
-            along_x[: min(n + 1, nx - cx)] = affinities[2, az, ay, cx : cx + n + 1]
-            if core_start[2] == domain_start[2]:
-                along_x[0] = 0
-            _choose_edges(row, lower_z, lower_y, along_x[:n], along_x[1:], upper_y, upper_z, thresholds)
+            gy, y = ay + read_start[1] - domain_start[1], ay - cy - oy
+            has_edges = _byte(gz > 0), _byte(gy > 0), _byte(ay + 1 < ny), _byte(az + 1 < nz)
+            lower_z = affinities[0, az, ay, cx : cx + n]
+            lower_y = affinities[1, az, ay, cx : cx + n]
+            upper_y = affinities[1, az, min(ay + 1, ny - 1), cx : cx + n]
+            upper_z = affinities[0, min(az + 1, nz - 1), ay, cx : cx + n]
+            copy_row(affinities[2, az, ay, cx : min(cx + n + 1, nx)], along_x)
+            along_x[0] = along_x[0] if has_x else 0
+            _choose_edges(row, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z, has_edges, thresholds)
             if has_ties(row):
                 index = gz * step_z + gy * step_y + core_start[2] - domain_start[2]
                 _break_edge_ties(row, hashes, index, step_y, step_z, mask)
-            if az - cz >= oz and y >= oy:
-                out = links[az - cz - oz, y - oy]
-                below_y = chosen[y - 1, ox:] if y > 0 else nothing[ox:]
-                link_row(out, row[ox:], now[ox:n], below_y, chosen[y, ox:])
+            if z >= 0 and y >= 0:
+                link_row(links[z, y], row[ox:], now[ox:n], chosen[y + oy, ox:], chosen[y + oy + 1, ox:])
                 if high < 256:
                     _link_high(
-                        out, lower_z[ox:], lower_y[ox:], along_x[ox:n], high, gz > 0, gy > 0, start[2] > domain_start[2]
+                        links[z, y],
+                        lower_z[ox:],
+                        lower_y[ox:],
+                        lower_x[ox:],
+                        high,
+                        gz > 0,
+                        gy > 0,
+                        start[2] > domain_start[2],
                     )
-            chosen[y] = row
+            copy_row(row, chosen[y + oy + 1])
+
+
+@jit
+def _byte(condition):
+    """All bits or none."""
+    return np.uint8(255) if condition else np.uint8(0)
 
 
 @jit
@@ -168,22 +167,19 @@ def _thresholds(low, high, has_edges):
 
 
 @jit
-def _choose_edges(choices, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z, thresholds):
+def _choose_edges(choices, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z, has_edges, thresholds):
     """Mark each voxel's best edges. Absent edges are 0, never above `low`; edges at `high` link, tied or not."""
+    has_lower_z, has_lower_y, has_upper_y, has_upper_z = has_edges
     low, high, never_high, foreground, has_foreground = thresholds
     for x in range(choices.size):
-        top = max(lower_z[x], lower_y[x], lower_x[x], upper_x[x], upper_y[x], upper_z[x])
-        best = (
-            (lower_z[x] == top) * LOWER_Z
-            | (lower_y[x] == top) * LOWER_Y
-            | (lower_x[x] == top) * LOWER_X
-            | (upper_x[x] == top) * UPPER_X
-            | (upper_y[x] == top) * UPPER_Y
-            | (upper_z[x] == top) * UPPER_Z
-        )
-        best = best if top > low else 0
-        tie = ((best & (best - 1)) != 0) & ((top < high) | never_high)
-        choices[x] = best | tie * TIE | ((top >= foreground) & has_foreground) * CHOOSES
+        lz, ly, lx = np.uint8(lower_z[x] & has_lower_z), np.uint8(lower_y[x] & has_lower_y), lower_x[x]
+        uz, uy, ux = np.uint8(upper_z[x] & has_upper_z), np.uint8(upper_y[x] & has_upper_y), upper_x[x]
+        top = max(lz, ly, lx, ux, uy, uz)
+        best = mark_equals(top, lz, ly, lx, ux, uy, uz)
+        best = best if top > low else np.uint8(0)
+        breakable = (top < high) | never_high
+        chooses = (top >= foreground) & has_foreground
+        choices[x] = finish_choice(best, breakable, chooses)
 
 
 @jit

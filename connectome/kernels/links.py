@@ -97,8 +97,8 @@ def _label_rows(links, labels, parent, names, start, domain_start, domain_shape)
         for y in range(ny):
             at = (z * ny + y) * nx
             row = labels[at : at + nx]
-            below_y = labels[at - nx : at] if y > 0 else row
-            below_z = labels[at - ny * nx : at - ny * nx + nx] if z > 0 else row
+            at_y, at_z = at - nx * min(y, 1), at - ny * nx * min(z, 1)  # where there is no link, any row will do
+            below_y, below_z = labels[at_y : at_y + nx], labels[at_z : at_z + nx]
             gz, gy = start[0] + z - domain_start[0], start[1] + y - domain_start[1]
             first = (gz * domain_shape[1] + gy) * domain_shape[2] + start[2] - domain_start[2] + 1
             _mask_row(links[z, y], _inside(z, y), bits)
