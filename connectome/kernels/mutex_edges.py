@@ -1,7 +1,11 @@
 """Voxel edges of a mutex watershed: which are sure to join, and the others by weight and hash.
 
 An edge's code is ``index of its higher voxel << 5 | channel``; its key puts the location hash above
-the code, so that keys of one weight sort in the strict order (hash, index, channel).
+the code, so that keys of one weight sort in the strict order (hash, index, channel). Indices are those of
+the array; hashes and strides are those of the domain. A *volume* is the tuple (affinities, offsets,
+their index steps, n_attractive, strides, frame, hash mask); a frame is (is_whole, start of the array in
+the domain, shape of the array, shape of the domain). Edges between two ghosts do not count: ghosts are
+the voxels around a block, of which the block knows only the edges to its own voxels.
 """
 
 from __future__ import annotations
@@ -20,34 +24,32 @@ _LOWEST_BIT = np.array([0, 1, 28, 2, 29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4, 8
 
 
 @jit
-def join_best(parent, affinities, offsets, deltas, n_attractive, strides, mask):
-    """Join every voxel along its best edge where that attracts.
+def join_best(parent, ghosts, volume):
+    """Join every voxel that is no ghost along its best edge where that attracts.
 
     When the greedy algorithm comes to that edge, the voxel is still alone and excludes nothing, so the
     edge is sure to act, and joining early changes nothing else: one step of Boruvka's algorithm.
     """
+    affinities, offsets, deltas, n_attractive, strides, frame, _ = volume
     nz, ny, nx = affinities.shape[1:]
     most, least = np.empty(nx, np.uint8), np.empty(nx, np.uint8)
     is_strided = strides.max() > 1
     for z in range(nz):
         for y in range(ny):
-            _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y)
+            _row_extremes(most, least, affinities, offsets, n_attractive, strides, frame, z, y)
             for x in range(nx):
-                weight = most[x]
-                if weight == 0 or weight < 255 - least[x]:
+                weight, voxel = most[x], (z * ny + y) * nx + x
+                if weight == 0 or weight < 255 - least[x] or (ghosts.size > 0 and ghosts[voxel]):
                     continue
-                channel, side = _best_of_voxel(
-                    affinities, offsets, deltas, n_attractive, strides, is_strided, z, y, x, weight, least[x], mask
-                )
+                channel, side = _best_of_voxel(volume, is_strided, z, y, x, weight, least[x])
                 if channel < n_attractive:
-                    voxel = (z * ny + y) * nx + x
                     u, v = find(parent, voxel), find(parent, voxel + side * deltas[channel])
                     if u != v:
                         parent[max(u, v)] = min(u, v)
 
 
 @inlined
-def _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y):
+def _row_extremes(most, least, affinities, offsets, n_attractive, strides, frame, z, y):
     """Write the largest attractive and the smallest repulsive affinity of the edges of each voxel of a row."""
     nz, ny, nx = affinities.shape[1:]
     most[:] = 0
@@ -58,11 +60,11 @@ def _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y)
             if not (0 <= z + oz < nz and 0 <= y + oy < ny):
                 continue
             sz, sy, sx = (z, y, 0) if side == 1 else (z + oz, y + oy, ox)
-            if sz % strides[channel, 0] != 0 or sy % strides[channel, 1] != 0:
+            if (sz + frame[1][0]) % strides[channel, 0] != 0 or (sy + frame[1][1]) % strides[channel, 1] != 0:
                 continue
             step = strides[channel, 2]
             begin, end = max(0, -ox), min(nx, nx - ox)
-            begin += -(begin + sx) % step
+            begin += -(begin + sx + frame[1][2]) % step
             if begin >= end:
                 continue
             row = affinities[channel, sz, sy, begin + sx : end + sx]
@@ -79,11 +81,12 @@ def _row_extremes(most, least, affinities, offsets, n_attractive, strides, z, y)
 
 
 @jit
-def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, is_strided, z, y, x, most, least, mask):
+def _best_of_voxel(volume, is_strided, z, y, x, most, least):
     """Return (channel, side) of the last edge by (hash, index, channel) among a voxel's heaviest.
 
     Side 1: the voxel is the higher one of the pair; -1: the lower one.
     """
+    affinities, offsets, deltas, n_attractive, strides, frame, mask = volume
     nz, ny, nx = affinities.shape[1:]
     n_channels = offsets.shape[0]
     voxel = (z * ny + y) * nx + x
@@ -98,44 +101,49 @@ def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, is_stride
             if affinities[channel, sz, sy, sx] != wanted:
                 continue
             if is_strided and (
-                sz % strides[channel, 0] != 0 or sy % strides[channel, 1] != 0 or sx % strides[channel, 2] != 0
+                (sz + frame[1][0]) % strides[channel, 0] != 0
+                or (sy + frame[1][1]) % strides[channel, 1] != 0
+                or (sx + frame[1][2]) % strides[channel, 2] != 0
             ):
                 continue
             higher = voxel if side == 1 else voxel - deltas[channel]
-            key = edge_key(higher, channel, n_channels, mask)
+            key = _edge_key(higher, channel, n_channels, frame, mask)
             if chosen < 0 or key > best:
                 chosen, chosen_side, best = channel, side, key
     return chosen, chosen_side
 
 
 @inlined
-def edge_key(voxel, channel, n_channels, mask):
+def _noise(voxel, channel, n_channels, frame, mask):
+    """Hash the edge of a higher voxel and a channel."""
+    is_whole, start, shape, domain_shape = frame
+    if not is_whole:
+        x, row = voxel % shape[2] + start[2], voxel // shape[2]
+        y, z = row % shape[1] + start[1], row // shape[1] + start[0]
+        voxel = (z * domain_shape[1] + y) * domain_shape[2] + x
+    return location_hash(voxel * n_channels + channel, 0, mask)
+
+
+@inlined
+def _edge_key(voxel, channel, n_channels, frame, mask):
     """Return the key of the edge of a higher voxel and a channel."""
-    noise = np.uint64(location_hash(voxel * n_channels + channel, 0, mask))
+    noise = np.uint64(_noise(voxel, channel, n_channels, frame, mask))
     return (noise << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
 
 
 @jit
-def flatten(parent):
-    """Let every member point to its root."""
-    for member in range(parent.size):
-        above = parent[member]
-        if above >= 0 and parent[above] >= 0:
-            parent[member] = find(parent, above)
-
-
-@jit
-def estimate_weights(parent, affinities, offsets, deltas, n_attractive, strides, high, period):
+def estimate_weights(parent, volume, high, period):
     """Count edges between different clusters by weight, 1 to `high`, in one row of `period`, times `period`.
 
     `parent` is flat.
     """
+    affinities, offsets, deltas, n_attractive, strides, frame, _ = volume
     counts = np.zeros(256, np.int64)
     nz, ny, nx = affinities.shape[1:]
     bits = np.zeros(nx, np.uint32)
     for row in range(0, nz * ny, period):
         z, y = row // ny, row % ny
-        _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, 1, high)
+        _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, 1, high)
         for x in range(nx):
             marks = bits[x]
             while marks != 0:
@@ -146,19 +154,20 @@ def estimate_weights(parent, affinities, offsets, deltas, n_attractive, strides,
 
 
 @jit
-def gather(parent, table, affinities, offsets, deltas, n_attractive, strides, low, high, part, n_parts, mask, codes):
+def gather(parent, table, ghosts, volume, low, high, part, n_parts, codes):
     """Write the codes of edges of weight low to high that may still act, ``weight << 36`` added; count them.
 
     They ascend within a weight. If `n_parts` is above 1 (one weight with very many edges), only the
     edges whose hash falls into `part` are taken. `parent` is flat. Returns (longer) codes and their number.
     """
+    affinities, offsets, deltas, n_attractive, strides, frame, mask = volume
     nz, ny, nx = affinities.shape[1:]
     bits = np.zeros(nx, np.uint32)
     n_channels, n = offsets.shape[0], 0
     last = np.full((n_channels, 2), -1, np.int64)
     for z in range(nz):
         for y in range(ny):
-            _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, low, high)
+            _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, low, high)
             if n + nx * n_channels > codes.size:
                 longer = np.empty(codes.size * 5 // 4 + nx * n_channels, np.uint64)
                 longer[:n] = codes[:n]
@@ -172,6 +181,8 @@ def gather(parent, table, affinities, offsets, deltas, n_attractive, strides, lo
                 while marks != 0:
                     channel, marks = _next_channel(marks)
                     other = voxel + deltas[channel]
+                    if ghosts.size > 0 and ghosts[voxel] and ghosts[other]:
+                        continue
                     other = np.int64(parent[other]) if parent[other] >= 0 else other
                     if other == root or (last[channel, 0] == root and last[channel, 1] == other):
                         continue
@@ -179,7 +190,7 @@ def gather(parent, table, affinities, offsets, deltas, n_attractive, strides, lo
                         last[channel, 0], last[channel, 1] = root, other
                         continue
                     if n_parts > 1:
-                        noise = location_hash(voxel * n_channels + channel, 0, mask)
+                        noise = _noise(voxel, channel, n_channels, frame, mask)
                         if noise * n_parts // (np.int64(mask) + 1) != part:
                             continue
                     value = np.uint64(affinities[channel, z, y, x])
@@ -197,7 +208,7 @@ def _next_channel(marks):
 
 
 @inlined
-def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, z, y, low, high):
+def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, low, high):
     """Set bit c of a voxel of the row (z, y) if its edge of channel c weighs low to high and joins two clusters.
 
     `parent` is flat; the edge between a root and its member is marked nevertheless.
@@ -207,10 +218,11 @@ def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, 
     for channel in range(offsets.shape[0]):
         if not (0 <= z + offsets[channel, 0] < nz and 0 <= y + offsets[channel, 1] < ny):
             continue
-        if z % strides[channel, 0] != 0 or y % strides[channel, 1] != 0:
+        if (z + frame[1][0]) % strides[channel, 0] != 0 or (y + frame[1][1]) % strides[channel, 1] != 0:
             continue
         step = strides[channel, 2]
-        begin, end = -(-max(0, -offsets[channel, 2]) // step) * step, min(nx, nx - offsets[channel, 2])
+        begin, end = max(0, -offsets[channel, 2]), min(nx, nx - offsets[channel, 2])
+        begin += -(begin + frame[1][2]) % step
         if begin >= end:
             continue
         least, most = np.uint8(low), np.uint8(high)
@@ -248,14 +260,15 @@ def sort_by_weight(codes, low, high, ordered):
 
 
 @jit
-def keep_open(parent, table, codes, deltas, n_channels, mask, keys):
+def keep_open(parent, table, codes, volume, keys):
     """Write the keys of edges between clusters that do not exclude each other; count them."""
-    n = 0
+    _, _, deltas, _, _, frame, mask = volume
+    n_channels, n = deltas.size, 0
     for code in codes:
         voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))
         u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
         if u != v and not is_excluded(parent, table, u, v):
-            keys[n] = edge_key(voxel, channel, n_channels, mask)
+            keys[n] = _edge_key(voxel, channel, n_channels, frame, mask)
             n += 1
     return n
 

@@ -44,6 +44,15 @@ def find(parent, member):
         member = np.int64(top)
 
 
+@jit
+def flatten(parent):
+    """Let every member point to its root."""
+    for member in range(parent.size):
+        above = parent[member]
+        if above >= 0 and parent[above] >= 0:
+            parent[member] = find(parent, above)
+
+
 @inlined
 def is_excluded(parent, table, u, v):
     """Tell whether a mutex stands between the clusters of the roots `u` and `v`."""
@@ -66,6 +75,26 @@ def touch(parent, table, u, v):
     if a == 0 or b == 0:
         return np.uint64(0)
     return table[_place(_key(a, b), table.size)]
+
+
+@inlined
+def must_wait(parent, blocked, attracts, u, v):
+    """Tell whether an edge between the roots `u` and `v` is not decided yet; pass `blocked` on.
+
+    A root is blocked if its cluster goes on outside, or if a stronger edge of it waits. What is the best
+    edge of one side that is not blocked is decided if it repels, or if that side excludes nothing: no
+    partner of it can have joined the other side. An edge that attracts and is the best of both sides is
+    decided too.
+    """
+    if not (blocked[u] or blocked[v]):
+        return False
+    if blocked[u] and blocked[v]:
+        return True
+    free = v if blocked[u] else u
+    if attracts:
+        blocked[u] = blocked[v] = True
+        return parent[free] != -1
+    return False
 
 
 @inlined

@@ -18,9 +18,9 @@ from connectome.kernels.jit import jit
 from connectome.kernels.location_noise import HASH_BITS, hash_mask
 from connectome.kernels.mutex_edges import (
     CHANNEL_BITS,
+    CODE_BITS,
     CODE_MASK,
     estimate_weights,
-    flatten,
     gather,
     join_best,
     keep_open,
@@ -31,8 +31,11 @@ from connectome.kernels.mutex_sets import (
     entries_needed,
     exclude,
     find,
+    flatten,
     has_room,
     is_excluded,
+    must_wait,
+    mutex_pairs,
     pairs_needed,
     singletons,
     touch,
@@ -87,8 +90,13 @@ def mutex_watershed(
     algorithm 1; 2020 (IEEE TPAMI 43:10).
     """
     steps, pitch = checked_channels(affinities, offsets, n_attractive, strides, hash_bits)
-    labels = np.empty(affinities.shape[1:], np.uint64)
-    _watershed(np.ascontiguousarray(affinities), steps, n_attractive, pitch, hash_mask(hash_bits), labels.reshape(-1))
+    shape = affinities.shape[1:]
+    frame = (True, (0, 0, 0), shape, shape)
+    parent, _, _ = watershed(
+        np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits), np.zeros(0, np.bool_)
+    )
+    labels = np.empty(shape, np.uint64)
+    _name(parent, labels.reshape(-1))
     return labels
 
 
@@ -127,39 +135,67 @@ def checked_channels(
 
 
 @jit
-def _watershed(affinities, offsets, n_attractive, strides, mask, labels):
+def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
+    """Decide every edge that can be decided (all of them without ghosts).
+
+    Returns the voxels' parents, the codes of edges that wait (``weight << 36`` added, strongest first),
+    and the pairs of roots that exclude each other (with ghosts only).
+    """
     shape = affinities.shape[1:]
     n_voxels = shape[0] * shape[1] * shape[2]
     deltas = (offsets[:, 0] * shape[1] + offsets[:, 1]) * shape[2] + offsets[:, 2]
-    volume = (affinities, offsets, deltas, n_attractive, strides)
+    volume = (affinities, offsets, deltas, n_attractive, strides, frame, mask)
     parent, records, entries, table, counters = singletons(n_voxels)
-    join_best(parent, *volume, mask)
+    join_best(parent, ghosts, volume)
+    blocked, waiting, n_waiting = _roots_of(parent, ghosts), np.empty(1 << 8, np.uint64), 0
     budget = max(n_voxels // 2, 1 << 12)
     period = 8 if n_voxels > 1 << 16 else 1
     codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
     high = 255
     while high > 0:
         flatten(parent)
-        low, n_parts = _next_batch(estimate_weights(parent, *volume, high, period), high, budget)
+        low, n_parts = _next_batch(estimate_weights(parent, volume, high, period), high, budget)
         for part in range(n_parts - 1, -1, -1):
             if part < n_parts - 1:
                 flatten(parent)
-            codes, n_codes = gather(parent, table, *volume, low, high, part, n_parts, mask, codes)
+            codes, n_codes = gather(parent, table, ghosts, volume, low, high, part, n_parts, codes)
             if spare.size < n_codes:
                 spare = np.empty(codes.size, np.uint64)
             starts = sort_by_weight(codes[:n_codes], low, high, spare)
             for level in range(high - low + 1):
                 found = spare[starts[level] : starts[level + 1]]
-                n = keep_open(parent, table, found, deltas, offsets.shape[0], mask, codes)
+                n = keep_open(parent, table, found, volume, codes)
                 keys = sorted_keys(codes[:n], found[:n])
                 while n > 0:
-                    n, n_pairs, n_entries = _decide(
-                        parent, records, entries, table, counters, keys[:n], deltas, n_attractive
-                    )
+                    n, n_pairs, n_entries, n_waiting = _decide(
+                        parent, records, entries, table, counters, blocked, keys[:n], deltas, n_attractive,
+                        high - level, waiting, n_waiting,
+                    )  # fmt: skip
                     records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
+                    if n_waiting == waiting.size:
+                        longer = np.empty(2 * n_waiting, np.uint64)
+                        longer[:n_waiting] = waiting
+                        waiting = longer
         high = low - 1
-    for voxel in range(n_voxels):
-        labels[voxel] = find(parent, voxel) + 1
+    flatten(parent)
+    pairs = mutex_pairs(parent, records, table, counters) if ghosts.size > 0 else np.empty((0, 2), np.int64)
+    return parent, waiting[:n_waiting], pairs
+
+
+@jit
+def _roots_of(parent, members):
+    """Return a flag per voxel: whether it is a root of a cluster with one of `members`."""
+    flags = np.zeros(members.size, np.bool_)
+    for voxel in range(members.size):
+        if members[voxel]:
+            flags[find(parent, voxel)] = True
+    return flags
+
+
+@jit
+def _name(parent, labels):
+    for voxel in range(labels.size):
+        labels[voxel] = (parent[voxel] if parent[voxel] >= 0 else voxel) + 1
 
 
 @jit
@@ -176,10 +212,11 @@ def _next_batch(counts, high, budget):
 
 
 @jit
-def _decide(parent, records, entries, table, counters, keys, deltas, n_attractive):
-    """Take the edges, largest key first; return how many are left when room runs out, and the room wanted.
+def _decide(parent, records, entries, table, counters, blocked, keys, deltas, n_attractive, weight, waiting, n_waiting):
+    """Take the edges, largest key first.
 
-    Roots are looked up some edges ahead, so that waits for memory overlap.
+    Returns how many are left when room runs out, the room wanted, and how many edges wait. Roots are
+    looked up some edges ahead, so that waits for memory overlap.
     """
     n_ahead = 32
     roots = np.empty((n_ahead, 2), np.int64)
@@ -197,11 +234,15 @@ def _decide(parent, records, entries, table, counters, keys, deltas, n_attractiv
             if u == v or is_excluded(parent, table, u, v):
                 continue
             n_pairs, n_entries = pairs_needed(parent, records, u, v), entries_needed(parent, records, u, v)
-            if not has_room(records, entries, table, counters, n_pairs, n_entries):
-                return begin - k, n_pairs, n_entries
-            if np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive:
+            if n_waiting == waiting.size or not has_room(records, entries, table, counters, n_pairs, n_entries):
+                return begin - k, n_pairs, n_entries, n_waiting
+            attracts = np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive
+            if blocked.size > 0 and must_wait(parent, blocked, attracts, u, v):
+                waiting[n_waiting] = (np.uint64(weight) << CODE_BITS) | (keys[begin - 1 - k] & CODE_MASK)
+                n_waiting += 1
+            elif attracts:
                 unite(parent, records, entries, table, counters, u, v)
             else:
                 exclude(parent, records, entries, table, counters, u, v)
     counters[-1] = np.int64(touched)
-    return 0, 0, 0
+    return 0, 0, 0, n_waiting
