@@ -45,7 +45,9 @@ def capped_squares(
     far = -(-cap * cap // unit**2)
     dtype = np.uint16 if 2 * far < 2**16 else np.uint32
     squares = np.empty(affinities.shape[1:], dtype)
-    _spread_sections(affinities, squares, boundary_sum, sizes[0] > 0, sizes[1] // unit, sizes[2] // unit, far, lowest)
+    size_y, size_x = sizes[1] // unit, sizes[2] // unit
+    reach_x = min(affinities.shape[3], math.isqrt(far - 1) // size_x)
+    _spread_sections(affinities, squares, boundary_sum, sizes[0] > 0, size_y, size_x, reach_x, far, lowest)
     return squares, unit
 
 
@@ -78,9 +80,11 @@ def smoothed_roots(
 
 
 @jit
-def _spread_sections(affinities, squares, boundary_sum, with_z, size_y, size_x, far, lowest):
+def _spread_sections(affinities, squares, boundary_sum, with_z, size_y, size_x, reach_x, far, lowest):
     _, nz, ny, nx = affinities.shape
-    plane, row, nothing = np.empty_like(squares[0]), np.empty_like(squares[0, 0]), np.zeros(nx, np.uint8)
+    plane, nothing = np.empty_like(squares[0]), np.zeros(nx, np.uint8)
+    padded = np.full(nx + 2 * reach_x, far, squares.dtype)
+    row = padded[reach_x : reach_x + nx]
     for z in range(nz):
         has_z = with_z and not (lowest[0] and z == 0)
         for y in range(ny):
@@ -92,94 +96,92 @@ def _spread_sections(affinities, squares, boundary_sum, with_z, size_y, size_x, 
             if lowest[2]:
                 total = np.int64(edges_z[0]) + np.int64(edges_y[0])
                 row[0] = 0 if 3 * total < (n_edges - 1) * boundary_sum else far
-            _spread_row(row, plane[y], size_x, far)
-        _spread_plane(plane, squares[z], size_y, far)
+            _spread_row(padded, reach_x, plane, y, size_x)
+        _spread_plane(plane, squares, z, size_y, far)
 
 
 @jit
 def _mark_boundary(row, edges_z, edges_y, edges_x, least, far):
     """0 at boundary voxels, `far` elsewhere."""
+    far, least = row.dtype.type(far), np.uint16((least + 2) // 3)
     for x in range(row.size):
-        total = np.int32(edges_z[x]) + np.int32(edges_y[x]) + np.int32(edges_x[x])
-        row[x] = 0 if 3 * total < least else far
+        total = np.uint16(np.uint16(edges_z[x]) + np.uint16(edges_y[x]) + np.uint16(edges_x[x]))
+        row[x] = row.dtype.type(0) if total < least else far
 
 
 @jit
-def _spread_row(source, target, size, far):
-    """Lower envelope of the parabolas (size * offset)^2 + source, along a row; none beyond `far` matters."""
-    target[:] = source
-    n, offset = source.size, 1
-    while (size * offset) ** 2 < far and offset < n:
-        rise = (size * offset) ** 2
-        _lower(target[offset:], source[: n - offset], rise)
-        _lower(target[: n - offset], source[offset:], rise)
-        offset += 1
+def _spread_row(padded, reach, plane, y, size):
+    """Lower envelope of the parabolas (size * offset)^2 + source, along a row that has a margin of `reach`."""
+    for x in range(plane.shape[1]):
+        plane[y, x] = padded[reach + x]
+    for offset in range(1, reach + 1):
+        _lower_to_sides(padded, reach - offset, reach + offset, plane, y, (size * offset) ** 2)
 
 
 @jit
-def _spread_plane(source, target, size, far):
-    """Lower envelope along the first axis of a plane, row by row."""
+def _lower_to_sides(padded, left, right, plane, y, rise):
+    # Unsigned, an index needs no look at whether it counts from the end, which would stop vectors.
+    left, right, rise = np.uint64(left), np.uint64(right), padded.dtype.type(rise)
+    for x in range(np.uint64(plane.shape[1])):
+        either = min(padded[left + x], padded[right + x])
+        plane[y, x] = min(plane[y, x], padded.dtype.type(either + rise))
+
+
+@jit
+def _spread_plane(source, planes, z, size, far):
+    """Lower envelope along the first axis of a plane into plane `z` of `planes`; no parabola beyond `far` matters."""
     n = source.shape[0]
     for i in range(n):
-        row, offset = target[i], 1
-        row[:] = source[i]
+        for x in range(source.shape[1]):
+            planes[z, i, x] = source[i, x]
+        offset = 1
         while (size * offset) ** 2 < far and (offset <= i or i + offset < n):
-            rise = (size * offset) ** 2
-            if i < offset:
-                _lower(row, source[i + offset], rise)
-            elif i + offset >= n:
-                _lower(row, source[i - offset], rise)
-            else:
-                _lower_to_either(row, source[i - offset], source[i + offset], rise)
+            below, above = i - offset if offset <= i else i + offset, i + offset if i + offset < n else i - offset
+            _lower_to_rows(source, below, above, planes, z, i, (size * offset) ** 2)
             offset += 1
 
 
 @jit
-def _lower(row, other, rise):
-    rise = row.dtype.type(rise)
-    for x in range(row.size):
-        row[x] = min(row[x], row.dtype.type(other[x] + rise))
-
-
-@jit
-def _lower_to_either(row, below, above, rise):
-    rise = row.dtype.type(rise)
-    for x in range(row.size):
-        row[x] = min(row[x], row.dtype.type(min(below[x], above[x]) + rise))
+def _lower_to_rows(source, below, above, planes, z, i, rise):
+    rise = source.dtype.type(rise)
+    for x in range(source.shape[1]):
+        either = min(source[below, x], source[above, x])
+        planes[z, i, x] = min(planes[z, i, x], source.dtype.type(either + rise))
 
 
 @jit
 def _spread_across(squares, heights, unit, size, cap, n_smoothing):
     """Finish distances along z, take roots and smooth along z: one slab of constant y at a time."""
     nz, ny, nx = squares.shape
-    source = np.empty((nz, nx), squares.dtype)
-    target = np.empty_like(source)
+    source, target = np.empty((nz, nx), squares.dtype), np.empty((1, nz, nx), squares.dtype)
     slab, scratch = np.empty((nz, nx), np.int32), np.empty((nz, nx), np.int32)
     far = (cap * cap + unit * unit - 1) // (unit * unit)
     for y in range(ny):
         for z in range(nz):
-            source[z] = squares[z, y]
+            for x in range(nx):
+                source[z, x] = squares[z, y, x]
         if size > 0:
-            _spread_plane(source, target, size, far)
+            _spread_plane(source, target, 0, size, far)
+            _fixed_point_roots(target[0], slab, unit * unit, cap * cap)
         else:
-            target, source = source, target
-        for z in range(nz):
-            _fixed_point_root(target[z], slab[z], unit * unit, cap * cap)
+            _fixed_point_roots(source, slab, unit * unit, cap * cap)
         for _ in range(n_smoothing if size > 0 else 0):
             _smooth_plane(slab, scratch)
             slab, scratch = scratch, slab
         for z in range(nz):
-            heights[z, y] = slab[z]
+            for x in range(nx):
+                heights[z, y, x] = slab[z, x]
 
 
 @jit
-def _fixed_point_root(squares, roots, unit, most):
+def _fixed_point_roots(squares, roots, unit, most):
     """Floor of sqrt(256 d2): distances in sixteenths.
 
     The root of an integer below 2^52 is rounded to a whole number only if it is one: floats are exact here.
     """
-    for x in range(roots.size):
-        roots[x] = np.int64(np.sqrt(np.float64(256 * min(np.int64(squares[x]) * unit, most))))
+    for i in range(roots.shape[0]):
+        for x in range(roots.shape[1]):
+            roots[i, x] = np.int64(np.sqrt(np.float64(256 * min(np.int64(squares[i, x]) * unit, most))))
 
 
 @jit
@@ -188,23 +190,26 @@ def _smooth_sections(heights, n_smoothing):
     nz, ny, nx = heights.shape
     row, plane = np.empty(nx, np.int32), np.empty((ny, nx), np.int32)
     for z in range(nz):
+        section = heights[z]
         for y in range(ny):
-            sums = heights[z, y]
             for _ in range(n_smoothing):
-                row[:] = sums
-                _smooth_row(row, sums)
+                for x in range(nx):
+                    row[x] = section[y, x]
+                _smooth_row(row, section, y)
         for _ in range(n_smoothing):
-            plane[:] = heights[z]
-            _smooth_plane(plane, heights[z])
+            for y in range(ny):
+                for x in range(nx):
+                    plane[y, x] = section[y, x]
+            _smooth_plane(plane, section)
 
 
 @jit
-def _smooth_row(line, sums):
+def _smooth_row(line, sums, y):
     n = line.size
     for x in range(1, n - 1):
-        sums[x] = line[x - 1] + 2 * line[x] + line[x + 1]
-    sums[0] = 3 * line[0] + line[min(1, n - 1)]
-    sums[n - 1] = line[max(n - 2, 0)] + 3 * line[n - 1]
+        sums[y, x] = line[x - 1] + 2 * line[x] + line[x + 1]
+    sums[y, 0] = 3 * line[0] + line[min(1, n - 1)]
+    sums[y, n - 1] = line[max(n - 2, 0)] + 3 * line[n - 1]
 
 
 @jit
@@ -212,10 +217,6 @@ def _smooth_plane(source, target):
     """[1 2 1] sums along the first axis of a plane; the ends repeat."""
     n = source.shape[0]
     for i in range(n):
-        _sum_rows(source[max(i - 1, 0)], source[i], source[min(i + 1, n - 1)], target[i])
-
-
-@jit
-def _sum_rows(below, here, above, sums):
-    for x in range(sums.size):
-        sums[x] = below[x] + 2 * here[x] + above[x]
+        below, above = max(i - 1, 0), min(i + 1, n - 1)
+        for x in range(source.shape[1]):
+            target[i, x] = source[below, x] + 2 * source[i, x] + source[above, x]
