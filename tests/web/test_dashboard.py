@@ -112,9 +112,10 @@ def test_figures_are_those_of_the_records(dashboard, page):
     tissue = [record for record in shown if record.input not in ("noise-128", "hub") and record.commit == "bbb2222"]
     assert len(rows) == len(tissue)
     for record in tissue:
+        spread = words.span(words.ratio(record.ratio_min), words.ratio(record.ratio_max))
         wanted = [
             record.input, words.peer(record), words.time(record.ours_s), words.time(record.peer_s),
-            words.ratio(record.ratio), words.span(words.ratio(record.ratio_min), words.ratio(record.ratio_max)),
+            words.ratio(record.ratio), f"{spread} (5)",
         ]  # fmt: skip
         found = [row for row in rows if row[:6] == wanted]
         assert found, wanted
@@ -303,6 +304,13 @@ def test_any_field_may_be_missing(field):
         assert "Targets" in body([record])
 
 
+def test_a_peer_whose_difference_is_below_zero_is_shown_without_a_bar():
+    """A peer's time may be the difference of two calls, and noise larger than it."""
+    text = body([kernel(ratio=-5.59, ratio_min=-8.4, ratio_max=2.8, peer_s=-0.4), kernel("edges", ratio=2.0)])
+    assert f"-5.59{X}" in text
+    assert "not met" in text
+
+
 def test_a_workflow_alone_and_stages_that_did_not_run():
     record = pipeline()
     record["stages"]["edges"] = {name: dict.fromkeys(("median", "min", "max"), 0) for name in record["overall"]}
@@ -320,7 +328,7 @@ def test_a_workflow_alone_and_stages_that_did_not_run():
         ("{'case': 1}", "is not JSON"),
         ("[1, 2]", "is not a benchmark record: it: "),
         (json.dumps({**LEAST, "ratio": "fast"}), "ratio: "),
-        (json.dumps({**LEAST, "ratio": -1}), "ratio: Input should be greater than 0, got -1"),
+        (json.dumps({**LEAST, "ours_s": -1}), "ours_s: Input should be greater than 0, got -1"),
         (json.dumps({**LEAST, "ours_s": math.nan}), "ours_s: "),
         (json.dumps({**LEAST, "date": "yesterday"}), "date: "),
         (json.dumps({key: value for key, value in LEAST.items() if key != "commit"}), "commit: Field required"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from connectome.web.dashboard import words
 from connectome.web.dashboard.cases import case_order
-from connectome.web.dashboard.plots import Line, history
+from connectome.web.dashboard.plots import COLOURS, Line, history
 from connectome.web.dashboard.records import AnyRecord, KernelRecord, Machine, PipelineRecord, by_commit
 from connectome.web.dashboard.targets import is_adversarial
 from connectome.web.markup import Markup, cell, element, folded, head_cell, join, note, row, section, table
@@ -61,7 +61,7 @@ class Panel:
         lines = [Line(line.name, line.values[last]) for line in self.lines]
         summary = f"{self.case}, {self.unit} at {len(self.commits)} commits. {'; '.join(map(_trend, self.lines))}"
         keys = [
-            element("li", element("span", class_="swatch"), element("span", line.name), class_=f"series-{n % 8}")
+            element("li", element("span", class_="swatch"), element("span", line.name), class_=f"series-{n % COLOURS}")
             for n, line in enumerate(lines)
         ]
         return element(

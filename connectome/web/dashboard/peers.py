@@ -25,7 +25,7 @@ from connectome.web.markup import (
 )
 from connectome.web.quantities import number
 
-TITLES = ("input", "peer", "ours", "peer's", "peer / ours", "spread")
+TITLES = ("input", "peer", "ours", "peer's", "peer / ours", "spread (pairs)")
 LAST_TITLES = ("target", "voxels per core-hour")
 CAPTION = (
     "Time of the peer by ours on the same input and core, the two timed in alternation; median of the pairs, and the "
@@ -69,16 +69,21 @@ def _row(record: KernelRecord, strips: Strips, newest: str) -> Markup:
         *map(
             cell, (words.peer(record), words.time(record.ours_s), words.time(record.peer_s), words.ratio(record.ratio))
         ),
-        cell(words.span(words.ratio(record.ratio_min), words.ratio(record.ratio_max))),
+        cell(_spread(record)),
         strips.cell(ratio_bar(record)),
         cell(target_verdict(record)),
         cell(words.MISSING if record.voxels_per_core_hour is None else number(record.voxels_per_core_hour)),
     )
 
 
+def _spread(record: KernelRecord) -> Markup:
+    pairs = None if record.repeats is None else element("small", f" ({record.repeats})")
+    return join(words.span(words.ratio(record.ratio_min), words.ratio(record.ratio_max)), pairs)
+
+
 def ratio_bar(record: KernelRecord) -> Bar | None:
-    """Return a ratio as a bar that is green where the target is reached and red where not."""
-    if record.ratio is None:
+    """Return a ratio as a bar that is green where the target is reached and red where not; none below 0."""
+    if record.ratio is None or record.ratio <= 0:
         return None
     target = target_of(record)
     style = "ours" if target is None else "good" if record.ratio >= target.least else "bad"

@@ -17,6 +17,8 @@ from connectome.errors import InputError
 from connectome.web.dashboard.cases import case_order
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""Of peers: a difference of two calls may come out below 0 where noise is larger."""
 Count = Annotated[int, Field(ge=0)]
 FIGURES = ("voxels_per_core_hour", "core_hours_per_teravoxel", "usd_per_teravoxel")
 
@@ -43,14 +45,14 @@ class KernelRecord(Record):
 
     peer: str | None = None
     ours_s: Positive | None = None
-    peer_s: Positive | None = None
-    ratio: Positive | None = None
-    ratio_min: Positive | None = None
-    ratio_max: Positive | None = None
+    peer_s: Finite | None = None
+    ratio: Finite | None = None
+    ratio_min: Finite | None = None
+    ratio_max: Finite | None = None
     ours_min_s: Positive | None = None
     ours_max_s: Positive | None = None
-    peer_min_s: Positive | None = None
-    peer_max_s: Positive | None = None
+    peer_min_s: Finite | None = None
+    peer_max_s: Finite | None = None
     repeats: Count | None = None
     voxels: Annotated[int, Field(gt=0)] | None = None
     fragments: Count | None = None

@@ -26,6 +26,8 @@ from connectome.web.markup import Markup, cell, element, escape, head_cell, note
 
 JUDGED_CASE = "fragments_edges_mean"
 """Speed counts only where the partition is at least as good as the peer's."""
+NO_BITS = 1e-6
+"""Added to variations of information, so that perfect ones have a ratio."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def scores(machine: Machine) -> list[Score]:
 def _voi_ratio(record: KernelRecord) -> float | None:
     """Return our variation of information by the peer's, both against the same truth."""
     ours, theirs = (_voi((record.quality or {}).get(side)) for side in ("ours", "peer"))
-    return None if not ours or not theirs else ours / theirs
+    return None if ours is None or theirs is None else (ours + NO_BITS) / (theirs + NO_BITS)
 
 
 def _voi(quality: object) -> float | None:
@@ -99,7 +101,11 @@ def _voi(quality: object) -> float | None:
 
 
 def _ratio_score(target: Target, machine: Machine) -> Score:
-    found = [(record.ratio, record.input) for record in machine.current if target_of(record) == target and record.ratio]
+    found = [
+        (record.ratio, record.input)
+        for record in machine.current
+        if target_of(record) == target and record.ratio is not None
+    ]
     worst, where = min(found, default=(None, ""))
     aim = "" if target.aim is None else f", aim {words.tick_ratio(target.aim)}"
     margins = tuple(ratio / target.least for ratio, _ in found)
@@ -132,7 +138,7 @@ def scores_section(found: Sequence[Score]) -> Markup:
             cell(score.worst),
             cell(element("small", score.where)),
             cell(_verdict(score)),
-            strips.cell(_bar(score) if score.is_measured else None),
+            strips.cell(_bar(score)),
         )
         for score in found
     ]
@@ -142,7 +148,9 @@ def scores_section(found: Sequence[Score]) -> Markup:
     return section("Targets", table(caption, titles, rows))
 
 
-def _bar(score: Score) -> Bar:
+def _bar(score: Score) -> Bar | None:
+    if not score.is_measured or min(score.margins) <= 0:
+        return None
     return Bar(min(score.margins), target=1.0, style="good" if score.is_met else "bad")
 
 

@@ -16,7 +16,7 @@ def ratio(value: float | None) -> str:
     """Write how many times with three digits: 8.13, 24.6, 131."""
     if value is None:
         return MISSING
-    digits = 0 if value >= 99.95 else 1 if value >= 9.995 else 2
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
     return f"{value:,.{digits}f}{TIMES}"
 
 
@@ -42,9 +42,9 @@ def time(seconds: float | None) -> str:
     """Write a time: 3.1 ms, 240 ms, 4.7 s."""
     if seconds is None:
         return MISSING
-    if seconds >= 1:
+    if abs(seconds) >= 1:
         return duration(seconds)
-    return f"{1000 * seconds:.0f} ms" if seconds >= 0.0995 else f"{1000 * seconds:.1f} ms"
+    return f"{1000 * seconds:.0f} ms" if abs(seconds) >= 0.0995 else f"{1000 * seconds:.1f} ms"
 
 
 def span(low: str, high: str) -> str:
