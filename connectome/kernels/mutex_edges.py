@@ -30,7 +30,7 @@ def join_best(parent, ghosts, volume):
     When the greedy algorithm comes to that edge, the voxel is still alone and excludes nothing, so the
     edge is sure to act, and joining early changes nothing else: one step of Boruvka's algorithm.
     """
-    affinities, offsets, deltas, n_attractive, strides, frame, _ = volume
+    affinities, offsets, deltas, n_attractive, strides, frame, mask = volume
     nz, ny, nx = affinities.shape[1:]
     most, least = np.empty(nx, np.uint8), np.empty(nx, np.uint8)
     is_strided = strides.max() > 1
@@ -41,7 +41,21 @@ def join_best(parent, ghosts, volume):
                 weight, voxel = most[x], (z * ny + y) * nx + x
                 if weight == 0 or weight < 255 - least[x] or (ghosts.size > 0 and ghosts[voxel]):
                     continue
-                channel, side = _best_of_voxel(volume, is_strided, z, y, x, weight, least[x])
+                channel, side = _best_of_voxel(
+                    affinities,
+                    offsets,
+                    deltas,
+                    n_attractive,
+                    strides,
+                    frame,
+                    mask,
+                    is_strided,
+                    z,
+                    y,
+                    x,
+                    weight,
+                    least[x],
+                )
                 if channel < n_attractive:
                     u, v = find(parent, voxel), find(parent, voxel + side * deltas[channel])
                     if u != v:
@@ -80,13 +94,12 @@ def _row_extremes(most, least, affinities, offsets, n_attractive, strides, frame
                     extremes[x] = min(extremes[x], row[x])
 
 
-@jit
-def _best_of_voxel(volume, is_strided, z, y, x, most, least):
+@inlined
+def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, frame, mask, is_strided, z, y, x, most, least):
     """Return (channel, side) of the last edge by (hash, index, channel) among a voxel's heaviest.
 
     Side 1: the voxel is the higher one of the pair; -1: the lower one.
     """
-    affinities, offsets, deltas, n_attractive, strides, frame, mask = volume
     nz, ny, nx = affinities.shape[1:]
     n_channels = offsets.shape[0]
     voxel = (z * ny + y) * nx + x
@@ -172,32 +185,46 @@ def gather(parent, table, ghosts, volume, low, high, part, n_parts, codes):
                 longer = np.empty(codes.size * 5 // 4 + nx * n_channels, np.uint64)
                 longer[:n] = codes[:n]
                 codes = longer
-            for x in range(nx):
-                marks = bits[x]
-                if marks == 0:
-                    continue
-                voxel = (z * ny + y) * nx + x
-                root = np.int64(parent[voxel]) if parent[voxel] >= 0 else voxel
-                while marks != 0:
-                    channel, marks = _next_channel(marks)
-                    other = voxel + deltas[channel]
-                    if ghosts.size > 0 and ghosts[voxel] and ghosts[other]:
-                        continue
-                    other = np.int64(parent[other]) if parent[other] >= 0 else other
-                    if other == root or (last[channel, 0] == root and last[channel, 1] == other):
-                        continue
-                    if is_excluded(parent, table, root, other):
-                        last[channel, 0], last[channel, 1] = root, other
-                        continue
-                    if n_parts > 1:
-                        noise = _noise(voxel, channel, n_channels, frame, mask)
-                        if noise * n_parts // (np.int64(mask) + 1) != part:
-                            continue
-                    value = np.uint64(affinities[channel, z, y, x])
-                    weight = value if channel < n_attractive else np.uint64(255) - value
-                    codes[n] = (weight << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
-                    n += 1
+            n = _gather_row(
+                parent, table, ghosts, affinities, deltas, n_attractive, frame, mask,
+                z, y, part, n_parts, bits, last, codes, n,
+            )  # fmt: skip
     return codes, n
+
+
+@inlined
+def _gather_row(
+    parent, table, ghosts, affinities, deltas, n_attractive, frame, mask, z, y, part, n_parts, bits, last, codes, n
+):
+    """Write the codes of one row after the first `n`; `last` is the last pair of each channel found excluded."""
+    ny, nx = affinities.shape[2:]
+    for x in range(nx):
+        marks = bits[x]
+        if marks == 0:
+            continue
+        voxel = (z * ny + y) * nx + x
+        root = np.int64(parent[voxel]) if parent[voxel] >= 0 else voxel
+        while marks != 0:
+            channel, marks = _next_channel(marks)
+            other = voxel + deltas[channel]
+            if ghosts.size > 0 and ghosts[voxel] and ghosts[other]:
+                continue
+            other = np.int64(parent[other]) if parent[other] >= 0 else other
+            if other == root or (last[channel, 0] == root and last[channel, 1] == other):
+                continue
+            if is_excluded(parent, table, root, other):
+                last[channel, 0], last[channel, 1] = root, other
+                continue
+            if (
+                n_parts > 1
+                and _noise(voxel, channel, deltas.size, frame, mask) * n_parts // (np.int64(mask) + 1) != part
+            ):
+                continue
+            value = np.uint64(affinities[channel, z, y, x])
+            weight = value if channel < n_attractive else np.uint64(255) - value
+            codes[n] = (weight << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
+            n += 1
+    return n
 
 
 @inlined
@@ -259,10 +286,9 @@ def sort_by_weight(codes, low, high, ordered):
     return starts
 
 
-@jit
-def keep_open(parent, table, codes, volume, keys):
+@inlined
+def keep_open(parent, table, codes, deltas, frame, mask, keys):
     """Write the keys of edges between clusters that do not exclude each other; count them."""
-    _, _, deltas, _, _, frame, mask = volume
     n_channels, n = deltas.size, 0
     for code in codes:
         voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))

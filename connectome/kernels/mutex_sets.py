@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.jit import inlined, jit
+from connectome.kernels.jit import inlined, jit, prefetch
 
 _RECORDS, _ENTRIES, _FILLED, _FREE = 0, 1, 2, 3  # from _FREE on: a free piece of 2^k entries, or -1
 _OWNER, _START, _SIZE, _POWER = 0, 1, 2, 3
@@ -69,12 +69,22 @@ def is_excluded(parent, table, u, v):
 
 
 @inlined
-def touch(parent, table, u, v):
-    """Load what `is_excluded` will look at, so that several waits for memory overlap."""
+def prefetch_pair(parent, records, table, u, v):
+    """Ask for what deciding an edge between the roots `u` and `v` looks at first."""
     a, b = -1 - parent[u], -1 - parent[v]
-    if a == 0 or b == 0:
-        return np.uint64(0)
-    return table[_place(_key(a, b), table.size)]
+    if a != 0 and b != 0:
+        prefetch(table, _place(_key(a, b), table.size))
+        prefetch(records, np.int64(a) * 4)
+        prefetch(records, np.int64(b) * 4)
+
+
+@inlined
+def prefetch_list(parent, records, entries, u, v):
+    """Ask for the list that is walked if the roots `u` and `v` unite."""
+    a, b = -1 - parent[u], -1 - parent[v]
+    if a != 0 and b != 0:
+        gone = b if records[a, _SIZE] >= records[b, _SIZE] else a
+        prefetch(entries, np.int64(records[gone, _START]))
 
 
 @inlined
@@ -135,7 +145,7 @@ def with_room(records, entries, table, counters, n_pairs, n_entries):
     return records, entries, table
 
 
-@jit
+@inlined
 def exclude(parent, records, entries, table, counters, u, v):
     """Put a mutex between the clusters of the roots `u` and `v`, which have none. Needs room."""
     a, b = _record_of(parent, records, counters, u), _record_of(parent, records, counters, v)
@@ -144,7 +154,7 @@ def exclude(parent, records, entries, table, counters, u, v):
     _append(records, entries, counters, b, a)
 
 
-@jit
+@inlined
 def unite(parent, records, entries, table, counters, u, v):
     """Join the clusters of the roots `u` and `v`; the lower root stays. Needs room for `pairs_needed`."""
     low, high = min(u, v), max(u, v)
@@ -242,18 +252,39 @@ def _record_of(parent, records, counters, root):
 @jit
 def _rebuilt(records, table, counters, n_pairs):
     """Return the table without stale pairs, at most 1/4 full when `n_pairs` more are in."""
-    n_live = 0
-    for key in table:
-        n_live += _is_live(records, key)
+    n_live = _count_live(records, table)
     size = 1 << 9
     while size < (n_live + n_pairs) * 4:
         size *= 2
     rebuilt = np.zeros(size, np.uint64)
     counters[_FILLED] = 0
-    for key in table:
-        if _is_live(records, key):
-            _insert(rebuilt, counters, key)
+    _insert_live(records, table, rebuilt, counters)
     return rebuilt
+
+
+@inlined
+def _count_live(records, table):
+    n_live = 0
+    for place in range(table.size):
+        _prefetch_records(records, table, place + 16)
+        n_live += _is_live(records, table[place])
+    return n_live
+
+
+@inlined
+def _insert_live(records, table, rebuilt, counters):
+    """Fill a larger table; its places ascend with those of the old one."""
+    for place in range(table.size):
+        _prefetch_records(records, table, place + 16)
+        if _is_live(records, table[place]):
+            _insert(rebuilt, counters, table[place])
+
+
+@inlined
+def _prefetch_records(records, table, place):
+    if place < table.size and table[place] != 0:
+        prefetch(records, np.int64(table[place] >> np.uint64(32)) * 4)
+        prefetch(records, np.int64(table[place] & np.uint64(0xFFFFFFFF)) * 4)
 
 
 @inlined
@@ -284,4 +315,4 @@ def _key(a, b):
 @inlined
 def _place(key, size):
     mixed = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(32)) & (size - 1)
+    return np.int64(((mixed >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))

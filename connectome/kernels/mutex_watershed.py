@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.kernels.fragments import Affinities, Labels
-from connectome.kernels.jit import jit
+from connectome.kernels.jit import inlined, jit, prefetch
 from connectome.kernels.location_noise import HASH_BITS, hash_mask
 from connectome.kernels.mutex_edges import (
     CHANNEL_BITS,
@@ -37,13 +37,15 @@ from connectome.kernels.mutex_sets import (
     must_wait,
     mutex_pairs,
     pairs_needed,
+    prefetch_list,
+    prefetch_pair,
     singletons,
-    touch,
     unite,
     with_room,
 )
 
 MOST_CHANNELS = 32
+_N_AHEAD = 64
 
 
 def mutex_watershed(
@@ -151,6 +153,7 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
     budget = max(n_voxels // 2, 1 << 12)
     period = 8 if n_voxels > 1 << 16 else 1
     codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
+    roots = np.empty((_N_AHEAD, 2), np.int64)
     high = 255
     while high > 0:
         flatten(parent)
@@ -164,12 +167,12 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
             starts = sort_by_weight(codes[:n_codes], low, high, spare)
             for level in range(high - low + 1):
                 found = spare[starts[level] : starts[level + 1]]
-                n = keep_open(parent, table, found, volume, codes)
+                n = keep_open(parent, table, found, deltas, frame, mask, codes)
                 keys = sorted_keys(codes[:n], found[:n])
                 while n > 0:
                     n, n_pairs, n_entries, n_waiting = _decide(
                         parent, records, entries, table, counters, blocked, keys[:n], deltas, n_attractive,
-                        high - level, waiting, n_waiting,
+                        high - level, waiting, n_waiting, roots,
                     )  # fmt: skip
                     records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
                     if n_waiting == waiting.size:
@@ -211,24 +214,32 @@ def _next_batch(counts, high, budget):
     return low, n_parts
 
 
-@jit
-def _decide(parent, records, entries, table, counters, blocked, keys, deltas, n_attractive, weight, waiting, n_waiting):
+@inlined
+def _decide(
+    parent, records, entries, table, counters, blocked, keys, deltas, n_attractive, weight, waiting, n_waiting, roots
+):
     """Take the edges, largest key first.
 
     Returns how many are left when room runs out, the room wanted, and how many edges wait. Roots are
     looked up some edges ahead, so that waits for memory overlap.
     """
-    n_ahead = 32
-    roots = np.empty((n_ahead, 2), np.int64)
-    touched = np.uint64(0)
-    for begin in range(keys.size, 0, -n_ahead):
-        n = min(n_ahead, begin)
+    for begin in range(keys.size, 0, -_N_AHEAD):
+        n = min(_N_AHEAD, begin)
+        for k in range(n):
+            code = keys[begin - 1 - k] & CODE_MASK
+            voxel, channel = np.int64(code >> CHANNEL_BITS), np.int64(code & np.uint64(31))
+            prefetch(parent, voxel)
+            prefetch(parent, voxel + deltas[channel])
         for k in range(n):
             code = keys[begin - 1 - k] & CODE_MASK
             voxel, channel = np.int64(code >> CHANNEL_BITS), np.int64(code & np.uint64(31))
             roots[k, 0], roots[k, 1] = find(parent, voxel), find(parent, voxel + deltas[channel])
         for k in range(n):
-            touched ^= touch(parent, table, roots[k, 0], roots[k, 1])
+            u, v = roots[k, 0], roots[k, 1]
+            prefetch_pair(parent, records, table, u, v)
+        for k in range(n):
+            if np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive:
+                prefetch_list(parent, records, entries, roots[k, 0], roots[k, 1])
         for k in range(n):
             u, v = find(parent, roots[k, 0]), find(parent, roots[k, 1])
             if u == v or is_excluded(parent, table, u, v):
@@ -244,5 +255,4 @@ def _decide(parent, records, entries, table, counters, blocked, keys, deltas, n_
                 unite(parent, records, entries, table, counters, u, v)
             else:
                 exclude(parent, records, entries, table, counters, u, v)
-    counters[-1] = np.int64(touched)
     return 0, 0, 0, n_waiting
