@@ -14,7 +14,7 @@ import numpy as np
 
 from connectome.kernels.jit import inlined, jit
 from connectome.kernels.location_noise import location_hash
-from connectome.kernels.mutex_sets import find, is_excluded
+from connectome.kernels.mutex_sets import find, is_excluded, prefetch_pair
 
 CODE_BITS = np.uint64(36)
 CODE_MASK = np.uint64((1 << 36) - 1)
@@ -167,7 +167,7 @@ def estimate_weights(parent, volume, high, period):
 
 
 @jit
-def gather(parent, table, ghosts, volume, low, high, part, n_parts, codes):
+def gather(parent, records, table, ghosts, volume, low, high, part, n_parts, codes):
     """Write the codes of edges of weight low to high that may still act, ``weight << 36`` added; count them.
 
     They ascend within a weight. If `n_parts` is above 1 (one weight with very many edges), only the
@@ -177,7 +177,7 @@ def gather(parent, table, ghosts, volume, low, high, part, n_parts, codes):
     nz, ny, nx = affinities.shape[1:]
     bits = np.zeros(nx, np.uint32)
     n_channels, n = offsets.shape[0], 0
-    last = np.full((n_channels, 2), -1, np.int64)
+    ends = np.empty((nx * n_channels, 2), np.int64)
     for z in range(nz):
         for y in range(ny):
             _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, low, high)
@@ -186,18 +186,35 @@ def gather(parent, table, ghosts, volume, low, high, part, n_parts, codes):
                 longer[:n] = codes[:n]
                 codes = longer
             n = _gather_row(
-                parent, table, ghosts, affinities, deltas, n_attractive, frame, mask,
-                z, y, part, n_parts, bits, last, codes, n,
+                parent, records, table, ghosts, affinities, deltas, n_attractive, frame, mask,
+                z, y, part, n_parts, bits, ends, codes, n,
             )  # fmt: skip
     return codes, n
 
 
 @inlined
 def _gather_row(
-    parent, table, ghosts, affinities, deltas, n_attractive, frame, mask, z, y, part, n_parts, bits, last, codes, n
+    parent,
+    records,
+    table,
+    ghosts,
+    affinities,
+    deltas,
+    n_attractive,
+    frame,
+    mask,
+    z,
+    y,
+    part,
+    n_parts,
+    bits,
+    ends,
+    codes,
+    n,
 ):
-    """Write the codes of one row after the first `n`; `last` is the last pair of each channel found excluded."""
+    """Write the codes of one row after the first `n`; `ends` has room for the two roots of each."""
     ny, nx = affinities.shape[2:]
+    first = n
     for x in range(nx):
         marks = bits[x]
         if marks == 0:
@@ -210,10 +227,7 @@ def _gather_row(
             if ghosts.size > 0 and ghosts[voxel] and ghosts[other]:
                 continue
             other = np.int64(parent[other]) if parent[other] >= 0 else other
-            if other == root or (last[channel, 0] == root and last[channel, 1] == other):
-                continue
-            if is_excluded(parent, table, root, other):
-                last[channel, 0], last[channel, 1] = root, other
+            if other == root:
                 continue
             if (
                 n_parts > 1
@@ -223,8 +237,15 @@ def _gather_row(
             value = np.uint64(affinities[channel, z, y, x])
             weight = value if channel < n_attractive else np.uint64(255) - value
             codes[n] = (weight << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
+            ends[n - first, 0], ends[n - first, 1] = root, other
+            prefetch_pair(parent, records, table, root, other)
             n += 1
-    return n
+    n_kept = first
+    for k in range(first, n):
+        if not is_excluded(parent, table, ends[k - first, 0], ends[k - first, 1]):
+            codes[n_kept] = codes[k]
+            n_kept += 1
+    return n_kept
 
 
 @inlined
@@ -287,13 +308,13 @@ def sort_by_weight(codes, low, high, ordered):
 
 
 @inlined
-def keep_open(parent, table, codes, deltas, frame, mask, keys):
-    """Write the keys of edges between clusters that do not exclude each other; count them."""
+def write_keys(parent, codes, deltas, frame, mask, keys):
+    """Write the keys of edges between different clusters; count them."""
     n_channels, n = deltas.size, 0
     for code in codes:
         voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))
         u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
-        if u != v and not is_excluded(parent, table, u, v):
+        if u != v:
             keys[n] = _edge_key(voxel, channel, n_channels, frame, mask)
             n += 1
     return n

@@ -23,9 +23,9 @@ from connectome.kernels.mutex_edges import (
     estimate_weights,
     gather,
     join_best,
-    keep_open,
     sort_by_weight,
     sorted_keys,
+    write_keys,
 )
 from connectome.kernels.mutex_sets import (
     entries_needed,
@@ -161,13 +161,13 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
         for part in range(n_parts - 1, -1, -1):
             if part < n_parts - 1:
                 flatten(parent)
-            codes, n_codes = gather(parent, table, ghosts, volume, low, high, part, n_parts, codes)
+            codes, n_codes = gather(parent, records, table, ghosts, volume, low, high, part, n_parts, codes)
             if spare.size < n_codes:
                 spare = np.empty(codes.size, np.uint64)
             starts = sort_by_weight(codes[:n_codes], low, high, spare)
             for level in range(high - low + 1):
                 found = spare[starts[level] : starts[level + 1]]
-                n = keep_open(parent, table, found, deltas, frame, mask, codes)
+                n = write_keys(parent, found, deltas, frame, mask, codes)
                 keys = sorted_keys(codes[:n], found[:n])
                 while n > 0:
                     n, n_pairs, n_entries, n_waiting = _decide(
