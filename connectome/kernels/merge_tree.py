@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from connectome.geometry import Box
 from connectome.ids import voxels_of_ids
-from connectome.kernels.agglomeration import Linkage, sweep
-from connectome.kernels.edges import BlockGraph, Columns, pool_edges
+from connectome.kernels.agglomeration import Sweep, sweep
+from connectome.kernels.edge_pool import pool_edges
+from connectome.kernels.edges import BlockGraph, Columns
 from connectome.kernels.jit import jit
+from connectome.kernels.linkage import Linkage
+from connectome.kernels.positions import positions
 
 Ids = npt.NDArray[np.uint64]
 
@@ -32,10 +35,10 @@ class Node:
     graph : BlockGraph
         Open and waiting clusters, their edges, contacts over the node's faces, and pieces on them.
     names : columns ``old``, ``new`` uint64
-        Clusters of the children that got another id here, sorted by old.
+        Clusters of the children that got another id here (0: dust), sorted by old.
     merges : columns ``a``, ``b``, ``score`` uint64
         Merged pairs, a < b, with the score (32.32 fixed point) at which they merged.
-    archive : columns ``a``, ``b`` uint64, ``sum``, ``count`` int64
+    archive : columns ``a``, ``b`` uint64, ``sum``, ``count`` int64 (``level`` uint8 for a quantile)
         Edges that can act no more: those of clusters that are done.
     """
 
@@ -57,7 +60,7 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
     domain : Box
         The whole volume.
     linkage : Linkage
-        Thresholds and size rule.
+        How voxel edges become scores, thresholds, size rule and dust.
 
     Returns
     -------
@@ -74,36 +77,45 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
     owner = unite_pairs(ids.size, ends[0][contacts["linked"]], ends[1][contacts["linked"]])
     sizes = np.zeros(ids.size, np.int64)
     np.add.at(sizes, owner, clusters["size"][order])
-    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts)
+    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts, linkage)
 
     alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
     alias_owner = owner[_positions(ids, alias["id"])]
     is_open = np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
-    result = sweep(edges["a"], edges["b"], edges["sum"], edges["count"], sizes, is_open, linkage)
+    result = sweep(edges, sizes, is_open, linkage)
+    del edges
 
     names = result.labels[owner]
-    a, b, sums, counts = result.edges
-    lives = is_open.copy()
-    lives[a[result.acts]] = True
-    lives[b[result.acts]] = True
-    done = ~(lives[a] & lives[b])
-    renamed = np.flatnonzero(names != np.arange(ids.size))
-    alive = np.flatnonzero(lives & (names == np.arange(ids.size)))
-    rows = {"a": ids[a], "b": ids[b], "sum": sums, "count": counts}
+    is_root = names == np.arange(ids.size)
+    lives = _still_alive(is_open, result)
+    final = np.where((lives | (result.sizes >= linkage.dust_size))[names], ids[names], np.uint64(0))
+    renamed = np.flatnonzero(final != ids)
+    alive = np.flatnonzero(lives & is_root)
+    columns = result.edges
+    done = ~(lives[columns["a"]] & lives[columns["b"]])
+    rows = {**columns, "a": ids[columns["a"]], "b": ids[columns["b"]]}
     graph = BlockGraph(
         clusters={"id": ids[alive], "size": result.sizes[alive]},
         edges={name: values[~done] for name, values in rows.items()},
         seam=_sorted_seam(seam),
         alias={"raw": alias["raw"], "id": ids[alias_owner], "faces": alias["faces"]},
     )
-    merges = {"a": ids[result.merges[:, 0]], "b": ids[result.merges[:, 1]], "score": result.scores}
+    merges = {"a": ids[result.merges["low"]], "b": ids[result.merges["high"]], "score": result.merges["score"].copy()}
     return Node(
         graph,
-        {"old": ids[renamed], "new": ids[names[renamed]]},
+        {"old": ids[renamed], "new": final[renamed]},
         merges,
         {name: values[done] for name, values in rows.items()},
     )
+
+
+def _still_alive(is_open: npt.NDArray[np.bool_], result: Sweep) -> npt.NDArray[np.bool_]:
+    """Clusters that are open or have an edge that acts: the others can change no more."""
+    lives = is_open.copy()
+    lives[result.edges["a"][result.acts]] = True
+    lives[result.edges["b"][result.acts]] = True
+    return lives
 
 
 def expand_names(names: Columns, above: Columns, box: Box, domain: Box) -> Columns:
@@ -140,7 +152,7 @@ def apply_names(names: Columns, ids: Ids) -> Ids:
     return np.where(old[place] == ids, names["new"][place], ids).astype(np.uint64)
 
 
-def unite_pairs(n: int, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def unite_pairs(n: int, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return the lowest member of each position's component under the pairs (a, b)."""
     owner = np.arange(n, dtype=np.int64)
     _unite_pairs(owner, a, b)
@@ -180,12 +192,12 @@ def _inside(ids: npt.NDArray[Any], box: Box, domain: Box) -> npt.NDArray[np.bool
     return inside
 
 
-def _positions(ids: Ids, wanted: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _positions(ids: Ids, wanted: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Find `wanted` in the sorted `ids`; every one must be there."""
-    place = np.searchsorted(ids, wanted.astype(np.uint64))
-    if not (place < ids.size).all() or not np.array_equal(ids[place], wanted):
+    place = positions(ids, wanted)
+    if place.size and place.min() < 0:
         raise RuntimeError("a table names a cluster that no child handed up: the tables do not fit together")
-    return place.astype(np.int64)
+    return place
 
 
 def _current(alias: Columns, raw: npt.NDArray[Any]) -> Ids:
@@ -211,20 +223,25 @@ def _edges_between(
     ids: Ids,
     owner: npt.NDArray[np.int64],
     tables: Sequence[Columns],
-    ends: Sequence[npt.NDArray[np.int64]],
+    ends: Sequence[npt.NDArray[np.int32]],
     contacts: Columns,
+    linkage: Linkage,
 ) -> Columns:
     """Pool the children's edges and the resolved contacts by pair of owners, as sorted positions."""
+    if len(tables) == 1 and contacts["a"].size == 0:
+        table = tables[0]
+        return {**table, "a": _positions(ids, table["a"]), "b": _positions(ids, table["b"])}
     edges = _concatenate(tables)
     a = owner[np.concatenate([_positions(ids, edges["a"]), ends[0]])]
     b = owner[np.concatenate([_positions(ids, edges["b"]), ends[1]])]
     apart = a != b
-    rows = {"a": np.minimum(a, b), "b": np.maximum(a, b)}
-    for name in ("sum", "count"):
+    rows = {"a": np.minimum(a, b).astype(np.int32), "b": np.maximum(a, b).astype(np.int32)}
+    for name in edges.keys() - rows.keys():
         rows[name] = np.concatenate([edges[name], contacts[name]])
-    return pool_edges({name: values[apart] for name, values in rows.items()})
+    return pool_edges({name: values[apart] for name, values in rows.items()}, linkage.name)
 
 
 def _sorted_seam(seam: Columns) -> Columns:
-    order = np.lexsort((seam["b"], seam["a"]))
+    keys = (seam["level"],) if "level" in seam else ()
+    order = np.lexsort((*keys, seam["b"], seam["a"]))
     return {name: values[order] for name, values in seam.items()}

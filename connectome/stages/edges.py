@@ -6,12 +6,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from connectome.geometry import Block, Halo
 from connectome.kernels.edges import block_graph
+from connectome.kernels.linkage import LinkageName
 from connectome.stages.stage import Artifact, BlockStage, Columns, TableArtifact, VoxelSize
 
-PAIR = {"a": "uint64", "b": "uint64", "sum": "int64", "count": "int64"}
+PAIR = {"a": "uint64", "b": "uint64", "level": "uint8", "sum": "int64", "count": "int64"}
+"""Columns of edge tables; one row per pair, or one per pair and level (0 where the linkage is no quantile)."""
 
 
 class Edges(BlockStage):
@@ -25,7 +28,13 @@ class Edges(BlockStage):
         TableArtifact("alias", {"raw": "uint64", "id": "uint64", "faces": "uint8"}),
     )
 
+    version: ClassVar[int] = 2
+
     stage: Literal["edges"] = "edges"
+    linkage: LinkageName = "mean"
+    """What agglomeration needs to know of a pair: ``mean``, ``maximum`` or ``quantile`` of its affinities."""
+    bins: int = Field(default=16, ge=2, le=256)
+    """Quantile linkage: bins of the histogram of affinities."""
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
         return Halo(low=(1, 1, 1)) if name == "fragments" else Halo()
@@ -40,13 +49,19 @@ class Edges(BlockStage):
     ) -> dict[str, Any]:
         read_box = self.read_box("fragments", block)
         linked = face_links["linked"].astype(np.bool_)
-        graph = block_graph(fragments, affinities, linked, read_box, block.write_box, block.domain)
+        boxes = (read_box, block.write_box, block.domain)
+        graph = block_graph(fragments, affinities, linked, *boxes, linkage=self.linkage, bins=self.bins)
         return {
             "clusters": graph.clusters,
-            "edges": graph.edges,
-            "seam": graph.seam,
+            "edges": with_level(graph.edges),
+            "seam": with_level(graph.seam),
             "alias": graph.alias,
         }
 
     def peak_bytes(self, block: Block) -> int:
         return 20 * block.write_box.n_voxels
+
+
+def with_level(columns: Columns) -> Columns:
+    """Return an edge table with the column that only quantiles need."""
+    return {"level": np.zeros(columns["a"].size, np.uint8), **columns}

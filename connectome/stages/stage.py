@@ -76,6 +76,9 @@ class Stage(BaseModel):
     def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:
         """Raise InputError where the volume does not suit the stage."""
 
+    def check_beside(self, stages: Sequence[Stage]) -> None:
+        """Raise ValueError where the stages of a workflow do not suit each other."""
+
 
 class BlockStage(Stage):
     """Maps boxes of volumes (and the block's own table parts) to the block's outputs."""

@@ -90,6 +90,7 @@ class Workflow(_Section):
         provided = {name for name in VOLUME_INPUTS if getattr(self.dataset, name) is not None}
         writers: dict[str, str] = {}
         for stage in self.running_stages:
+            stage.check_beside(self.running_stages)
             for name in stage.inputs:
                 if name not in provided and name not in writers:
                     raise ValueError(_nobody_writes(stage.name, name, self.running_stages))

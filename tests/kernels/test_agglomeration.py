@@ -3,83 +3,108 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectome.kernels.agglomeration import Linkage, scores_of, sweep
+from connectome.kernels.agglomeration import sweep
+from connectome.kernels.linkage import SCORE_ONE, Linkage
 from tests.naive import agglomeration as naive
 
-SCORE_ONE = 1 << 24
+LEVELS = [0, 96, 128, 208, 240]
 
 
 @st.composite
-def graphs(draw):
-    """A random graph with heavy ties: {(a, b): (sum, count)} and sizes."""
-    n = draw(st.integers(2, 14))
+def graphs(draw, most=14):
+    """A random graph with heavy ties for one linkage: {(a, b): rows}, sizes, linkage."""
+    n = draw(st.integers(2, most))
+    name = draw(st.sampled_from(["mean", "maximum", "quantile"]))
     pairs = draw(st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda p: p[0] < p[1])))
-    level = st.sampled_from([0, 100, 128, 129, 200, 255])
     noise = st.sampled_from([0, 0, 1, SCORE_ONE - 1])
     edges = {}
     for pair in sorted(pairs):
-        count = draw(st.integers(1, 5))
-        edges[pair] = (count * draw(level) * SCORE_ONE + draw(noise), count)
+        count = draw(st.integers(1, 5)) if name == "mean" else 1
+        rows = [(0, count * draw(st.sampled_from(LEVELS)) * SCORE_ONE + draw(noise), count)]
+        if name == "quantile":
+            levels = sorted(draw(st.sets(st.sampled_from(LEVELS), min_size=1)))
+            counts = [draw(st.sampled_from([1, 1, 2, 7, 40])) for _ in levels]
+            rows = [(k, k * n * SCORE_ONE, n) for k, n in zip(levels, counts, strict=True)]
+        edges[pair] = tuple(rows)
     sizes = {a: draw(st.integers(1, 9)) for a in range(n)}
-    return edges, sizes
-
-
-@st.composite
-def linkages(draw):
-    small, large = sorted(draw(st.tuples(*[st.sampled_from([0, 101, 128, 150, 200])] * 2)))
-    return Linkage(large * SCORE_ONE, small * SCORE_ONE, draw(st.sampled_from([0, 5, 12])))
+    small, large = sorted(draw(st.tuples(*[st.sampled_from([0, 97, 128, 150, 200])] * 2)))
+    quantile = draw(st.sampled_from([1, 2500, 5000, 9000, 10000]))
+    linkage = Linkage(large * SCORE_ONE, small * SCORE_ONE, draw(st.sampled_from([0, 5, 12])), name, quantile)
+    return edges, sizes, linkage
 
 
 def run(edges, sizes, is_open, linkage):
-    a, b = (np.array([p[k] for p in sorted(edges)], np.int64) for k in range(2))
-    sums, counts = (np.array([edges[p][k] for p in sorted(edges)], np.int64) for k in range(2))
+    rows = [(*pair, *row) for pair in sorted(edges) for row in edges[pair]]
+    a, b, level, sums, counts = (np.array([row[k] for row in rows], np.int64) for k in range(5))
+    columns = {"a": a, "b": b, "sum": sums, "count": counts}
+    if linkage.name == "quantile":
+        columns["level"] = level.astype(np.uint8)
     opened = np.array([s in is_open for s in sorted(sizes)])
-    return sweep(a, b, sums, counts, np.array([sizes[s] for s in sorted(sizes)], np.int64), opened, linkage)
+    return sweep(columns, np.array([sizes[s] for s in sorted(sizes)], np.int64), opened, linkage)
 
 
-@settings(max_examples=400, deadline=None)
-@given(graphs(), linkages(), st.data())
-def test_sweep_equals_naive(graph, linkage, data):
-    edges, sizes = graph
-    is_open = data.draw(st.sets(st.sampled_from(sorted(sizes))))
+def check(edges, sizes, is_open, linkage):
     result = run(edges, sizes, is_open, linkage)
     names, left_sizes, merges, left = naive.sweep(edges, sizes, is_open, linkage)
     assert dict(enumerate(result.labels.tolist())) == names
     assert {a: int(result.sizes[a]) for a in left_sizes} == left_sizes
-    got = {tuple(pair): s for pair, s in zip(result.merges.tolist(), result.scores.tolist(), strict=True)}
+    got = {(low, high): score for score, low, high in result.merges.tolist()}
     assert got == merges
-    a, b, sums, counts = (values.tolist() for values in result.edges)
-    assert dict(zip(zip(a, b, strict=True), zip(sums, counts, strict=True), strict=True)) == left
-    assert list(zip(a, b, strict=True)) == sorted(left)
-    assert result.acts.tolist() == [naive.acts(left[p], p, left_sizes, linkage) for p in sorted(left)]
+    columns = result.edges
+    levels = columns.get("level", np.zeros(columns["a"].size, np.uint8))
+    rows = {}
+    for a, b, *row in zip(
+        *(v.tolist() for v in (columns["a"], columns["b"], levels, columns["sum"], columns["count"])), strict=True
+    ):
+        rows.setdefault((a, b), []).append(tuple(row))
+    assert rows == {pair: pooled(left[pair], linkage) for pair in sorted(left)}
+    assert list(rows) == sorted(left)
+    ends = zip(columns["a"].tolist(), columns["b"].tolist(), strict=True)
+    assert result.acts.tolist() == [naive.acts(left[pair], pair, left_sizes, linkage) for pair in ends]
+
+
+def pooled(rows, linkage):
+    """Rows of one pair as a table has them: one per level."""
+    if linkage.name == "maximum":
+        return [(0, max(row[1] for row in rows), 1)]
+    levels = sorted({row[0] for row in rows})
+    return [(k, sum(r[1] for r in rows if r[0] == k), sum(r[2] for r in rows if r[0] == k)) for k in levels]
+
+
+@settings(max_examples=500, deadline=None)
+@given(graphs(), st.data())
+def test_sweep_equals_naive(graph, data):
+    edges, sizes, linkage = graph
+    check(edges, sizes, data.draw(st.sets(st.sampled_from(sorted(sizes)))), linkage)
 
 
 @settings(max_examples=200, deadline=None)
-@given(graphs(), linkages())
-def test_with_nothing_open_it_is_the_global_greedy_algorithm(graph, linkage):
-    edges, sizes = graph
+@given(graphs())
+def test_with_nothing_open_it_is_the_global_greedy_algorithm(graph):
+    edges, sizes, linkage = graph
     labels = run(edges, sizes, set(), linkage).labels
     assert dict(enumerate(labels.tolist())) == naive.greedy(edges, sizes, linkage)
 
 
-def test_large_random_graph_equals_naive_on_names():
+@pytest.mark.parametrize("name", ["mean", "maximum", "quantile"])
+@pytest.mark.parametrize("hub", [False, True])
+def test_larger_graphs_with_hubs_equal_naive(name, hub):
     random = np.random.default_rng(3)
-    pairs = np.unique(np.sort(random.integers(0, 300, (1500, 2)), axis=1), axis=0)
-    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    edges = {(int(a), int(b)): (int(random.integers(0, 255 * SCORE_ONE)), int(random.integers(1, 4))) for a, b in pairs}
-    sizes = dict.fromkeys(range(300), 1)
-    linkage = Linkage(40 * SCORE_ONE, 40 * SCORE_ONE)
-    assert (
-        dict(enumerate(run(edges, sizes, {1, 7}, linkage).labels.tolist()))
-        == naive.sweep(edges, sizes, {1, 7}, linkage)[0]
-    )
+    pairs = np.sort(random.integers(0, 260, (900, 2)), axis=1)
+    if hub:
+        pairs = np.concatenate([pairs, [(k, 300) for k in range(250)], [(k, 301) for k in range(80, 250)]])
+    sizes = {int(k): 1 for k in range(302)}
+    edges = {}
+    for a, b in np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0).tolist():
+        level = int(random.integers(0, 16)) * 16
+        count = 1 if name == "maximum" else int(random.integers(1, 30))
+        noise = 0 if name == "quantile" else int(random.integers(0, SCORE_ONE))
+        edges[a, b] = ((level if name == "quantile" else 0, count * level * SCORE_ONE + noise, count),)
+    check(edges, sizes, {1, 7}, Linkage(70 * SCORE_ONE, 40 * SCORE_ONE, 3, name))
 
 
 def test_scores_do_not_pass_through_floats():
-    sums, counts = np.array([(1 << 62) + 1]), np.array([(1 << 30) + 1])
-    assert scores_of(sums, counts).tolist() == [naive.score(int(sums[0]), int(counts[0]))]
-
-
-def test_thresholds_in_the_wrong_order_are_refused():
-    with pytest.raises(ValueError, match="small_threshold <= threshold"):
-        Linkage(10, 20)
+    total, count = (1 << 62) + 1, (1 << 30) + 1
+    columns = {name: np.array([value]) for name, value in (("a", 0), ("b", 1), ("sum", total), ("count", count))}
+    result = sweep(columns, np.ones(2, np.int64), np.zeros(2, np.bool_), Linkage(0, 0))
+    assert result.merges["score"].tolist() == [naive.score([(0, total, count)], Linkage(0, 0))]

@@ -8,19 +8,18 @@ from hypothesis import strategies as st
 
 from connectome.geometry import Box, Grid, Halo
 from connectome.kernels import merge_tree
-from connectome.kernels.agglomeration import Linkage
 from connectome.kernels.distance_fragments import DistanceParameters, fragments_by_distance
 from connectome.kernels.edges import block_graph
 from connectome.kernels.fragments import AFFINITY_HALO, fragments_by_affinity
+from connectome.kernels.linkage import SCORE_ONE, Linkage
 from tests.naive import agglomeration as naive
 from tests.naive.fragments import grown
 from tests.strategies import affinity_volumes, crop
 
-SCORE_ONE = 1 << 24
 LOW = Halo(low=(1, 1, 1))
 
 
-def leaves(affinities, domain, grid, halo, run, bits):
+def leaves(affinities, domain, grid, halo, run, bits, linkage):
     """Pieces of all blocks in one array, and the blocks' graphs."""
     labels, links = np.zeros(domain.shape, np.uint64), {}
     for index in grid.indices():
@@ -40,6 +39,7 @@ def leaves(affinities, domain, grid, halo, run, bits):
             box,
             domain,
             hash_bits=bits,
+            linkage=linkage.name,
         )
     return labels, graphs
 
@@ -108,7 +108,15 @@ def flavours(draw):
 @st.composite
 def linkages(draw):
     small, large = sorted(draw(st.tuples(*[st.sampled_from([51, 128, 179])] * 2)))
-    return Linkage(large * SCORE_ONE, small * SCORE_ONE, draw(st.sampled_from([0, 4])))
+    name = draw(st.sampled_from(["mean", "mean", "maximum", "quantile"]))
+    return Linkage(
+        large * SCORE_ONE,
+        small * SCORE_ONE,
+        draw(st.sampled_from([0, 4])),
+        name,
+        draw(st.sampled_from([2500, 5000, 10_000])),
+        draw(st.sampled_from([0, 3])),
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -118,12 +126,12 @@ def test_blocks_equal_whole(data):
     bits, halo, run = data.draw(flavours())
     linkage = data.draw(linkages())
     shape = tuple(data.draw(st.integers(1, 8)) for _ in range(3))
-    whole_labels, whole = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits)
+    whole_labels, whole = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits, linkage)
     names, merges = agglomerate(whole, Grid(domain, domain.shape), linkage, python_random)
     expected = renamed(whole_labels, names)
 
     grid = Grid(domain, shape)
-    labels, graphs = leaves(affinities, domain, grid, halo, run, bits)
+    labels, graphs = leaves(affinities, domain, grid, halo, run, bits, linkage)
     order = python_random.Random(data.draw(st.integers(0, 99)))
     names, block_merges = agglomerate(graphs, grid, linkage, order)
     np.testing.assert_array_equal(renamed(labels, names), expected)
@@ -136,11 +144,14 @@ def test_whole_equals_the_global_greedy_algorithm(data):
     affinities, domain = data.draw(affinity_volumes(5))
     bits, halo, run = data.draw(flavours())
     linkage = data.draw(linkages())
-    _, graphs = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits)
+    _, graphs = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits, linkage)
     graph = graphs[0, 0, 0]
     sizes = dict(zip(graph.clusters["id"].tolist(), graph.clusters["size"].tolist(), strict=True))
-    rows = zip(*(graph.edges[name].tolist() for name in ("a", "b", "sum", "count")), strict=True)
-    expected = naive.greedy({(a, b): (s, n) for a, b, s, n in rows}, sizes, linkage)
+    columns = {"level": np.zeros(graph.edges["a"].size, np.uint8), **graph.edges}
+    edges = {}
+    for a, b, *row in zip(*(columns[name].tolist() for name in ("a", "b", "level", "sum", "count")), strict=True):
+        edges[a, b] = (*edges.get((a, b), ()), tuple(row))
+    expected = naive.greedy(edges, sizes, linkage)
     names, _ = agglomerate(graphs, Grid(domain, domain.shape), linkage, python_random)
     assert {a: names.get(a, a) for a in sizes} == expected
 
@@ -163,10 +174,10 @@ def test_without_deferral_blocks_would_not_equal_whole(monkeypatch):
             monkeypatch.setattr(
                 merge_tree,
                 "sweep",
-                original if defer else lambda a, b, s, c, n, o, k: original(a, b, s, c, n, np.zeros_like(o), k),
+                original if defer else lambda edges, sizes, o, k: original(edges, sizes, np.zeros_like(o), k),
             )
             grid = Grid(domain, shape)
-            labels, graphs = leaves(affinities, domain, grid, AFFINITY_HALO, run, 24)
+            labels, graphs = leaves(affinities, domain, grid, AFFINITY_HALO, run, 24, linkage)
             try:
                 names, _ = agglomerate(graphs, grid, linkage, python_random.Random(seed))
             except RuntimeError:
