@@ -79,12 +79,14 @@ def prefetch_pair(parent, records, table, u, v):
 
 
 @inlined
-def prefetch_list(parent, records, entries, u, v):
-    """Ask for the list that is walked if the roots `u` and `v` unite."""
+def prefetch_lists(parent, records, entries, attracts, u, v):
+    """Ask for the list that is walked if the roots `u` and `v` unite, or for the ends of theirs that grow."""
     a, b = -1 - parent[u], -1 - parent[v]
-    if a != 0 and b != 0:
-        gone = b if records[a, _SIZE] >= records[b, _SIZE] else a
-        prefetch(entries, np.int64(records[gone, _START]))
+    if attracts and a != 0 and b != 0:
+        prefetch(entries, np.int64(records[b if records[a, _SIZE] >= records[b, _SIZE] else a, _START]))
+    elif not attracts:
+        prefetch(entries, np.int64(records[a, _START]) + records[a, _SIZE])
+        prefetch(entries, np.int64(records[b, _START]) + records[b, _SIZE])
 
 
 @inlined
@@ -133,11 +135,12 @@ def entries_needed(parent, records, u, v):
 def with_room(records, entries, table, counters, n_pairs, n_entries):
     """Return records, entries and table with room for one mutex, or a join of `n_pairs` to a list of `n_entries`."""
     if counters[_RECORDS] + 2 > records.shape[0]:
-        longer = np.zeros((records.shape[0] * 2, 4), np.int32)
+        longer = np.empty((records.shape[0] * 2, 4), np.int32)
         longer[: records.shape[0]] = records
+        longer[records.shape[0] :] = 0
         records = longer
     if counters[_ENTRIES] + 8 + 2 * n_entries > entries.size:
-        pool = np.zeros(entries.size * 3 // 2 + 2 * n_entries + 8, np.int32)
+        pool = np.empty(entries.size * 2 + 2 * n_entries + 8, np.int32)
         pool[: entries.size] = entries
         entries = pool
     if (counters[_FILLED] + n_pairs + 1) * 8 > table.size * 5:

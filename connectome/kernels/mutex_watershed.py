@@ -37,7 +37,7 @@ from connectome.kernels.mutex_sets import (
     must_wait,
     mutex_pairs,
     pairs_needed,
-    prefetch_list,
+    prefetch_lists,
     prefetch_pair,
     singletons,
     unite,
@@ -86,8 +86,8 @@ def mutex_watershed(
     Notes
     -----
     O(c voxels + m log m) for m edges between different clusters; edges are not sorted but gathered by
-    weight, strongest first, when those inside clusters are known. 4 bytes per voxel, at most 12 for a
-    batch of edges, and at most 80 per mutex, beside input and output. The same as mwatershed's
+    weight, strongest first, when those inside clusters are known. 20 bytes per voxel for parents and a
+    batch of edges, and some 60 per mutex, beside input and output. The same as mwatershed's
     ``agglom`` of ``affinity`` and ``affinity - 255``, up to ties. Source: Wolf et al. 2018 (ECCV),
     algorithm 1; 2020 (IEEE TPAMI 43:10).
     """
@@ -150,7 +150,7 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
     parent, records, entries, table, counters = singletons(n_voxels)
     join_best(parent, ghosts, volume)
     blocked, waiting, n_waiting = _roots_of(parent, ghosts), np.empty(1 << 8, np.uint64), 0
-    budget = max(n_voxels // 2, 1 << 12)
+    budget = max(n_voxels, 1 << 12)
     period = 8 if n_voxels > 1 << 16 else 1
     codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
     roots = np.empty((_N_AHEAD, 2), np.int64)
@@ -235,11 +235,10 @@ def _decide(
             voxel, channel = np.int64(code >> CHANNEL_BITS), np.int64(code & np.uint64(31))
             roots[k, 0], roots[k, 1] = find(parent, voxel), find(parent, voxel + deltas[channel])
         for k in range(n):
-            u, v = roots[k, 0], roots[k, 1]
-            prefetch_pair(parent, records, table, u, v)
+            prefetch_pair(parent, records, table, roots[k, 0], roots[k, 1])
         for k in range(n):
-            if np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive:
-                prefetch_list(parent, records, entries, roots[k, 0], roots[k, 1])
+            attracts = np.int64(keys[begin - 1 - k] & np.uint64(31)) < n_attractive
+            prefetch_lists(parent, records, entries, attracts, roots[k, 0], roots[k, 1])
         for k in range(n):
             u, v = find(parent, roots[k, 0]), find(parent, roots[k, 1])
             if u == v or is_excluded(parent, table, u, v):
