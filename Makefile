@@ -13,8 +13,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-for-tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/demo.py
+bench: $(VENV)/.installed-for-bench
+	$(BIN)/python -m benchmarks $(if $(BENCH),--$(BENCH))
+	$(BIN)/python -m benchmarks.demo
 
 dashboard: $(VENV)/.installed
 	$(BIN)/connectome dashboard benchmarks/results --output build/dashboard.html
@@ -26,6 +27,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
 	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-for-bench: $(VENV)/.installed
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""The demo's voxels per core-hour, by stage and in all: one JSON record per call.
+"""The demo's voxels per core-hour, by stage and in all: `python -m benchmarks.demo`, one JSON record per call.
 
 Runs `workflows/demo.yaml` several times into fresh datasets and appends medians and spread to
 `benchmarks/results/demo.jsonl`. Figures compare only within one `hardware`.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.machine import ROOT, commit, hardware
+
 RESULTS = ROOT / "benchmarks" / "results" / "demo.jsonl"
 COMMAND = Path(sys.executable).parent / "connectome"
 
@@ -67,24 +66,6 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         figure: {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}
         for figure, numbers in values.items()
     }
-
-
-def hardware() -> str:
-    """Name the processor and its cores."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = lines[0] if lines else model
-    return f"{model}, {os.cpu_count()} cores"
-
-
-def commit() -> str:
-    """Return the commit that is checked out, marked where files differ from it."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=False, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

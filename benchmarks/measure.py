@@ -74,11 +74,16 @@ class Contest:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often a contest is repeated: until both the least of repeats and the time are reached, or the most."""
+    """How often a contest is repeated.
+
+    At least `least` times, or twice where that takes longer than `patience_s`; then until `seconds` have
+    passed, at most `most` times.
+    """
 
     least: int = 3
-    most: int = 15
-    seconds: float = 10.0
+    most: int = 40
+    seconds: float = 6.0
+    patience_s: float = 45.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ def measure(case: str, given: str, contest: Contest, effort: Effort, setting: Se
     for peer in contest.peers:
         with silence():
             result, peer_peaks[peer.name] = peak_of(peer.call)
+            if peer.less:
+                peer.less()
         if contest.score and peer.less is None:
             peer_scores[peer.name] = contest.score(result)
         del result
@@ -161,8 +168,10 @@ def measure(case: str, given: str, contest: Contest, effort: Effort, setting: Se
 def _alternate(contest: Contest, effort: Effort) -> _Times:
     times = _Times(peers={peer.name: [] for peer in contest.peers})
     begin = time.perf_counter()
-    while len(times.ours) < effort.least or (
-        len(times.ours) < effort.most and time.perf_counter() - begin < effort.seconds
+    while (
+        (n := len(times.ours)) < min(2, effort.least)
+        or (n < effort.least and time.perf_counter() - begin < effort.patience_s)
+        or (n < effort.most and time.perf_counter() - begin < effort.seconds)
     ):
         times.ours.append(_seconds(contest.ours))
         for peer in contest.peers:
@@ -172,9 +181,10 @@ def _alternate(contest: Contest, effort: Effort) -> _Times:
 
 
 def _seconds(call: Call) -> float:
+    """Time a call by the processor's time of this process: what else runs on the machine does not count."""
     with silence():
-        start = time.perf_counter()
+        start = time.process_time()
         result = call()
-        taken = time.perf_counter() - start
+        taken = time.process_time() - start
     del result
     return taken

@@ -16,7 +16,8 @@ HISTORY = RESULTS / "kernels.jsonl"
 class Record(BaseModel):
     """How long our kernel and one peer took on one input, in alternation, on one core.
 
-    Times are of whole calls after one call that nobody timed; seconds, bytes and counts throughout.
+    Times are of whole calls after one call that nobody timed, in seconds of the processor (user + system):
+    on a quiet machine the same as the clock's, on a busy one without what others took.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,39 @@
+"""The mutex watershed with long-range repulsion, beside mwatershed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.derivation import LONG_RANGE, NEAREST
+from benchmarks.inputs import Volume
+from benchmarks.measure import Contest, Peer
+
+OFFSETS = (*NEAREST, *LONG_RANGE)
+
+
+def mutex_watershed(volume: Volume) -> Contest:
+    """Long-range affinities to segments."""
+    from connectome.kernels.mutex_watershed import mutex_watershed as kernel
+
+    affinities = volume.long_range
+    peers = []
+    if volume.source.smaller is None:
+        signed = affinities / np.float64(255)
+        signed[len(NEAREST) :] -= 1
+        peers.append(Peer("mwatershed", "mwatershed", lambda: _mwatershed(signed), note="Signed float64 affinities."))
+    return Contest(
+        ours=lambda: kernel(affinities, OFFSETS, len(NEAREST)),
+        peers=peers,
+        voxels=volume.voxels,
+        bytes_moved=affinities.nbytes + 8 * volume.voxels,
+        count=lambda labels: (int(np.unique(labels).size), None),
+        note="3 attractive and 9 repulsive offsets.",
+    )
+
+
+def _mwatershed(signed: Any) -> Any:
+    import mwatershed
+
+    return mwatershed.agglom(signed, OFFSETS)

@@ -1,0 +1,92 @@
+"""Run the table of cases on the table of inputs."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks.cases import CASES, Case
+from benchmarks.inputs import SOURCES, UnavailableError, Volume
+from benchmarks.measure import Contest, Effort, Setting, measure
+from benchmarks.records import Record
+
+REFERENCE = "fib25"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one case on one input: records, or why there are none.
+
+    Attributes
+    ----------
+    records : list of Record
+    skipped : str
+        Why parts, or all, did not run; empty where nothing was left out.
+    has_failed : bool
+        Whether that is an error rather than something that is not there.
+    """
+
+    case: str
+    input: str
+    records: list[Record]
+    skipped: str = ""
+    has_failed: bool = False
+
+
+def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting: Setting) -> Iterator[Outcome]:
+    """Run the cases of these names on the inputs of these names, input by input, so that one is held at a time."""
+    for source in SOURCES:
+        if source.name not in inputs:
+            continue
+        volume = Volume(source)
+        try:
+            volume.affinities  # noqa: B018  made here, so that what is missing is told once
+        except UnavailableError as reason:
+            yield Outcome("every case", source.name, [], str(reason))
+            continue
+        for case in CASES:
+            if case.name in cases and source.name in case.inputs:
+                yield _run_case(case, volume, effort, setting)
+        del volume
+
+
+def _run_case(case: Case, volume: Volume, effort: Effort, setting: Setting) -> Outcome:
+    try:
+        contest = case.prepare(volume)
+        contest, missing = _with_installed_peers(contest)
+        records = measure(case.name, volume.name, contest, effort, setting)
+    except (UnavailableError, ImportError) as reason:
+        return Outcome(case.name, volume.name, [], str(reason))
+    except Exception:  # one broken case must not cost the others their figures
+        return Outcome(case.name, volume.name, [], traceback.format_exc(), has_failed=True)
+    return Outcome(case.name, volume.name, records, missing)
+
+
+def _with_installed_peers(contest: Contest) -> tuple[Contest, str]:
+    missing = []
+    for package in dict.fromkeys(peer.package for peer in contest.peers):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    peers = [peer for peer in contest.peers if peer.package not in missing]
+    text = f"{', '.join(missing)} not installed: pip install -c constraints.txt -e '.[bench]'" if missing else ""
+    return replace(contest, peers=peers), text
+
+
+def with_slowdown(records: list[Record]) -> list[Record]:
+    """Add our time per voxel relative to the network's affinities and to the same input with fewer voxels."""
+    smaller = {source.name: source.smaller for source in SOURCES}
+    per_voxel = {(record.case, record.input): record.ours_s / record.voxels for record in records}
+    result = []
+    for record in records:
+        others = [name for name in (REFERENCE, smaller.get(record.input)) if name and name != record.input]
+        slowdown = {
+            name: record.ours_s / record.voxels / per_voxel[record.case, name]
+            for name in others
+            if (record.case, name) in per_voxel
+        }
+        result.append(record.model_copy(update={"slowdown": slowdown or None}))
+    return result
