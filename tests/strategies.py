@@ -9,9 +9,9 @@ LEVELS = ([0, 255], [10, 128, 250], [128], list(range(256)))
 
 
 @st.composite
-def affinity_volumes(draw, most=7):
-    """(affinities of the whole domain, domain): uint8 (3, z, y, x) with few levels, at some offset."""
-    shape = tuple(draw(st.integers(1, most)) for _ in range(3))
+def affinity_volumes(draw, most=7, row=None):
+    """(affinities of the whole domain, domain): uint8 (3, z, y, x) with few levels, at some offset; `row` draws x."""
+    shape = (*(draw(st.integers(1, most)) for _ in range(2)), draw(st.integers(1, most) if row is None else row))
     offset = draw(st.sampled_from([(0, 0, 0), (3, 1, 20)]))
     levels = np.array(draw(st.sampled_from(LEVELS)), np.uint8)
     random = np.random.default_rng(draw(st.integers(0, 2**32)))

@@ -1,4 +1,7 @@
+from functools import partial
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,8 +43,8 @@ def test_affinity_flavour_equals_naive(data):
 def distance_parameters(draw):
     return DistanceParameters(
         boundary_sum=draw(st.sampled_from([1, 300, 459, 760])),
-        voxel_size=draw(st.sampled_from([(1, 1, 1), (10, 10, 10), (3, 1, 2)])),
-        cap=draw(st.sampled_from([1, 3, 25])),
+        voxel_size=draw(st.sampled_from([(1, 1, 1), (10, 10, 10), (3, 1, 2), (330, 70, 70)])),
+        cap=draw(st.sampled_from([1, 3, 25, 2000])),
         n_smoothing=draw(st.integers(0, 2)),
         per_section=draw(st.booleans()),
         hash_bits=draw(HASH_BITS),
@@ -59,6 +62,41 @@ def test_distance_flavour_equals_naive(data):
     expected = naive.fragments_by_distance(*arguments)
     for got, wanted in zip(fragments_by_distance(*arguments), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_long_rows_equal_naive(data):
+    """Rows longer than a vector register, and than eight of its bytes, take other paths than short ones."""
+    affinities, domain = data.draw(affinity_volumes(2, st.integers(60, 150)))
+    start = data.draw(st.integers(0, 40))
+    write_box = Box((*domain.start[:2], domain.start[2] + start), domain.stop)
+    parameters = data.draw(distance_parameters())
+    for halo, run, run_naive in (
+        (
+            AFFINITY_HALO,
+            partial(fragments_by_affinity, low=20, high=200),
+            partial(naive.fragments_by_affinity, low=20, high=200),
+        ),
+        (
+            parameters.halo,
+            partial(fragments_by_distance, parameters=parameters),
+            partial(naive.fragments_by_distance, parameters=parameters),
+        ),
+    ):
+        read_box = naive.grown(write_box, halo, domain)
+        arguments = (crop(affinities, domain, read_box), read_box, write_box, domain)
+        for got, wanted in zip(run(*arguments), run_naive(*arguments), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_heights_equal_naive(data):
+    affinities, domain = data.draw(affinity_volumes(5, st.integers(1, 80)))
+    parameters = data.draw(distance_parameters())
+    arguments = (affinities, domain, domain, parameters)
+    np.testing.assert_array_equal(distance_heights(*arguments), naive.distance_heights(*arguments))
 
 
 @settings(max_examples=100, deadline=None)
@@ -85,3 +123,10 @@ def test_heights_are_distances_in_sixteenths():
     box = Box.of_shape((1, 1, 9))
     heights = distance_heights(affinities, box, box, DistanceParameters(300, (10, 10, 10), 30, 0))
     assert heights.ravel().tolist() == [480, 480, 320, 160, 0, 160, 320, 480, 480]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 256), (256, 256), (0, 257), (0, -1)])
+def test_thresholds_out_of_range_are_refused(low, high):
+    box = Box.of_shape((1, 1, 2))
+    with pytest.raises(ValueError, match="low must be 0-255 and high 0-256"):
+        fragments_by_affinity(np.zeros((3, 1, 1, 2), np.uint8), box, box, box, low=low, high=high)
