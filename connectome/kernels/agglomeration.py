@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from connectome.kernels.chains import merge_along_chains
 from connectome.kernels.clusters import CHUNK, CLUSTER, HUB_DEGREE, NODE, begin, join, label_all, make_hubs, root_of
-from connectome.kernels.edge_records import Columns, columns_of, records_of
+from connectome.kernels.edge_records import Columns, Histograms, columns_of, records_of, score_all
 from connectome.kernels.jit import jit, jit_bare
 from connectome.kernels.linkage import KINDS, Linkage, score_of
 from connectome.kernels.pair_table import enter_living, has_room, n_living, new_pair_table
 
 Integers = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]
+Records = npt.NDArray[Any]
+MOST_EDGES = 512
+"""Clusters with more edges are left to the queue: a chain looks at all edges of a cluster again and again."""
 MERGE = np.dtype([("score", np.uint64), ("low", np.int32), ("high", np.int32)])
 """A merged pair: its score and the labels of its two sides."""
 WAITING = np.dtype([("score", np.uint64), ("low", np.int32), ("high", np.int32), ("edge", np.int64)])
@@ -86,57 +90,129 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
     nothing. Source: exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv
     2106.10795).
     """
-    kind, small = KINDS[linkage.name], np.uint64(linkage.small_threshold << 32)
     records, histograms = records_of(edges, linkage.name)
-    threshold = np.uint64(linkage.threshold << 32)
-    acting = _acting(records, sizes, kind, linkage.quantile, *histograms[:3], threshold, small, linkage.small_size)
+    labels, sizes_left, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
+    names = np.flatnonzero(np.bincount(labels, minlength=labels.size))
+    records, histograms = _what_is_left(records, histograms, labels, names)
+    rest, sizes_rest, alive, late_merges = _merge_by_queue(
+        records, histograms, sizes_left[names], blocked[names], linkage
+    )
+    late_merges["low"], late_merges["high"] = names[late_merges["low"]], names[late_merges["high"]]
+    sizes_left = np.zeros(sizes.size, np.int64)
+    sizes_left[names] = sizes_rest
+    records["low"], records["high"] = names[rest[records["low"]]], names[rest[records["high"]]]
+    labels = names[rest[_ranks(names, sizes.size)[labels]]].astype(np.int32)
+    columns, acts = _columns(records, histograms, np.flatnonzero(alive), sizes_left, linkage)
+    return Sweep(labels, sizes_left, np.concatenate([merges, late_merges]), columns, acts)
+
+
+def _rule(linkage: Linkage) -> tuple[np.uint64, np.uint64, int]:
+    """Thresholds as scores, and the size rule."""
+    return np.uint64(linkage.threshold << 32), np.uint64(linkage.small_threshold << 32), linkage.small_size
+
+
+def _merge_locally(
+    records: Records,
+    histograms: Histograms,
+    sizes: Integers,
+    is_open: npt.NDArray[np.bool_],
+    linkage: Linkage,
+) -> tuple[Positions, Integers, npt.NDArray[np.bool_], Records]:
+    """Merge along chains; returns labels, sizes and blocks at these, and merges. Dead edges have no count."""
+    # Numpy asks for huge pages, which compiled code does not: misses of the address cache cost more than the work.
+    n, m = sizes.size, records.size
+    nodes, chunks, clusters = np.empty(n, NODE), np.empty(n, CHUNK), np.empty(n, CLUSTER)
+    entries, stack, merges = np.empty((2 * m, 2), np.int32), np.empty(n, np.int32), np.empty(n, MERGE)
+    kinds = (KINDS[linkage.name], linkage.quantile)
+    score_all(records, *histograms[:3], *kinds)
+    begin(nodes, chunks, clusters, entries, records, sizes, is_open)
+    n_merges = merge_along_chains(
+        nodes, chunks, clusters, entries, records, stack, merges, MOST_EDGES, *histograms, *kinds, _rule(linkage)
+    )
+    labels, sizes_left, blocked = np.empty(n, np.int32), np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    label_all(nodes, clusters, labels, sizes_left, blocked)
+    return labels, sizes_left, blocked, merges[:n_merges].copy()
+
+
+def _ranks(names: npt.NDArray[np.int64], n: int) -> Positions:
+    ranks = np.empty(n, np.int32)
+    ranks[names] = np.arange(names.size)
+    return ranks
+
+
+def _what_is_left(
+    records: Records, histograms: Histograms, labels: Positions, names: npt.NDArray[np.int64]
+) -> tuple[Records, Histograms]:
+    """Living edges between the clusters that are left, these numbered by their rank, sorted."""
+    ranks = _ranks(names, labels.size)
+    living = np.empty(np.count_nonzero(records["count"]), np.int64)
+    keys = np.empty(living.size, np.uint64)
+    _rename_living(records, ranks, labels, living, keys)
+    living = living[np.argsort(keys)]
+    if histograms.packed.shape[0]:
+        histograms = histograms._replace(packed=histograms.packed[living])
+    return records[living], histograms
+
+
+@jit_bare
+def _rename_living(records, ranks, labels, living, keys):
+    """Give living edges the ranks of the clusters that they join, the lower one first."""
+    n = 0
+    for edge in range(records.size):
+        if records[edge].count > 0:
+            one, two = ranks[labels[records[edge].low]], ranks[labels[records[edge].high]]
+            records[edge].low, records[edge].high = min(one, two), max(one, two)
+            keys[n] = (np.uint64(min(one, two)) << np.uint64(32)) | np.uint64(max(one, two))
+            living[n] = edge
+            n += 1
+
+
+def _merge_by_queue(
+    records: Records,
+    histograms: Histograms,
+    sizes: Integers,
+    blocked: npt.NDArray[np.bool_],
+    linkage: Linkage,
+) -> tuple[Positions, Integers, npt.NDArray[np.bool_], Records]:
+    """Merge from a queue, the best first; returns labels, sizes at these, which edges live, and merges."""
+    kinds = (KINDS[linkage.name], linkage.quantile)
+    acting = _acting(records, sizes, *_rule(linkage))
     acting.sort()
     order = _in_full_order(acting, records)
     del acting
-    # Numpy asks for huge pages, which compiled code does not: misses of the address cache cost more than the work.
     n, m = sizes.size, records.size
     alive = np.ones(m, np.bool_)
     nodes, chunks, clusters = np.empty(n, NODE), np.empty(n, CHUNK), np.empty(n, CLUSTER)
     entries, heap = np.empty((2 * m, 2), np.int32), np.empty(order.size, WAITING)
     merges, progress = np.empty(n, MERGE), np.array([order.size - 1, 0, 0, 0])
-    begin(nodes, chunks, clusters, entries, records, sizes, is_open)
+    begin(nodes, chunks, clusters, entries, records, sizes, blocked)
     degrees = nodes["degree"][nodes["degree"] > HUB_DEGREE]
     pairs = new_pair_table(int(degrees.sum()))
     make_hubs(nodes, chunks, clusters, entries, alive, pairs)
-    while not _sweep(
-        nodes,
-        chunks,
-        clusters,
-        entries,
-        alive,
-        records,
-        pairs,
-        order,
-        heap,
-        merges,
-        progress,
-        *histograms,
-        kind,
-        linkage.quantile,
-        threshold,
-        small,
-        linkage.small_size,
-    ):
+    state = (nodes, chunks, clusters, entries, alive, records)
+    queue = (order, heap, merges, progress)
+    while not _sweep(*state, pairs, *queue, *histograms, *kinds, *_rule(linkage)):
         larger = new_pair_table(2 * (n_living(pairs, alive) + int(progress[NEEDED])))
         enter_living(pairs, larger, nodes, records, alive)
         pairs = larger
     labels, sizes_left = np.empty(n, np.int32), np.zeros(n, np.int64)
-    label_all(nodes, clusters, labels, sizes_left)
-    merges = merges[: progress[N_MERGES]]
-    ends = np.sort(labels[np.stack([records["low"], records["high"]], axis=1)[alive]], axis=1)
+    label_all(nodes, clusters, labels, sizes_left, np.empty(n, np.bool_))
+    return labels, sizes_left, alive, merges[: progress[N_MERGES]].copy()
+
+
+def _columns(
+    records: Records, histograms: Histograms, left: npt.NDArray[np.int64], sizes: Integers, linkage: Linkage
+) -> tuple[Columns, npt.NDArray[np.bool_]]:
+    """Edges that are left as sorted columns, and which of them act."""
+    ends = np.sort(np.stack([records["low"][left], records["high"][left]], axis=1), axis=1)
     order = np.argsort(ends[:, 0].astype(np.int64) << 32 | ends[:, 1])
-    left, a, b = np.flatnonzero(alive)[order], ends[order, 0], ends[order, 1]
-    scores_left = _scores(records, left, kind, linkage.quantile, *histograms[:3])
-    is_small = np.minimum(sizes_left[a], sizes_left[b]) < linkage.small_size
-    acts = (scores_left >= threshold) | (is_small & (scores_left >= small))
+    left, a, b = left[order], ends[order, 0], ends[order, 1]
+    threshold, small, small_size = _rule(linkage)
+    scores = _scores(records, left, KINDS[linkage.name], linkage.quantile, *histograms[:3])
+    acts = (scores >= threshold) | ((np.minimum(sizes[a], sizes[b]) < small_size) & (scores >= small))
     columns = columns_of(records, left, histograms, linkage.name)
     edge = columns.pop("edge", np.arange(left.size))
-    return Sweep(labels, sizes_left, merges, {"a": a[edge], "b": b[edge], **columns}, acts[edge])
+    return {"a": a[edge], "b": b[edge], **columns}, acts[edge]
 
 
 @jit_bare
@@ -270,17 +346,18 @@ def _scores(records, edges, kind, quantile, levels, packed, tall):
 
 
 @jit
-def _acting(records, sizes, kind, quantile, levels, packed, tall, threshold, small_threshold, small_size):
-    """Score all edges; return those that act as (floor of the score << 32 | edge), in any order."""
+def _acting(records, sizes, threshold, small_threshold, small_size):
+    """Let edges that act wait; return them as (floor of the score << 32 | edge), in any order."""
     n = 0
     acting = np.empty(records.size, np.uint64)
     for edge in range(records.size):
-        score = score_of(records, edge, kind, quantile, levels, packed, tall)
+        score = records[edge].waits
         acts = score >= threshold or (
             score >= small_threshold
             and (sizes[records[edge].low] < small_size or sizes[records[edge].high] < small_size)
         )
-        records[edge].waits = score if acts else np.uint64(0)
+        if not acts:
+            records[edge].waits = np.uint64(0)
         acting[n] = ((score >> np.uint64(32)) << np.uint64(32)) | np.uint64(edge)
         n += acts
     return acting[:n]

@@ -26,8 +26,10 @@ NODE = np.dtype([("owner", np.int32), ("degree", np.int32), ("stamp", np.int32),
 """Of each slot what every walk looks at: union-find, number of neighbours, and when and where it was seen last."""
 CHUNK = np.dtype([("start", np.int32), ("length", np.int32), ("following", np.int32), ("tail", np.int32)])
 """Of each slot its entries, the slot whose chunk follows in its cluster's chain (-1: none), and the chain's last."""
-CLUSTER = np.dtype([("size", np.int64), ("label", np.int32), ("blocked", np.bool_), ("is_hub", np.bool_)])
-"""Of each root its voxels, its lowest member, whether it may not merge, and whether it is a hub."""
+CLUSTER = np.dtype(
+    [("size", np.int64), ("label", np.int32), ("blocked", np.bool_), ("is_hub", np.bool_), ("aside", np.bool_)]
+)
+"""Of each root its voxels, its lowest member, whether it may not merge, and whether it is a hub or left aside."""
 
 
 @jit_bare
@@ -46,7 +48,7 @@ def begin(nodes, chunks, clusters, entries, edges, sizes, is_open):
     for slot in range(n):
         nodes[slot].owner, nodes[slot].degree, nodes[slot].stamp, nodes[slot].mark = slot, 0, -1, -1
         clusters[slot].size, clusters[slot].label = sizes[slot], slot
-        clusters[slot].blocked, clusters[slot].is_hub = is_open[slot], False
+        clusters[slot].blocked, clusters[slot].is_hub, clusters[slot].aside = is_open[slot], False, False
     for edge in range(m):
         nodes[edges[edge].low].degree += 1
         nodes[edges[edge].high].degree += 1
@@ -184,10 +186,11 @@ def make_hubs(nodes, chunks, clusters, entries, alive, pairs):
 
 
 @jit_bare
-def label_all(nodes, clusters, labels, sizes):
-    """Write each slot's label, and at each label its cluster's voxels."""
+def label_all(nodes, clusters, labels, sizes, blocked):
+    """Write each slot's label, and at each label its cluster's voxels and whether it may not merge."""
     for slot in range(nodes.size):
         root = root_of(nodes, slot)
         labels[slot] = clusters[root].label
         if root == slot:
             sizes[labels[slot]] = clusters[root].size
+            blocked[labels[slot]] = clusters[root].blocked

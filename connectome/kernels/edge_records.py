@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.kernels.jit import jit
-from connectome.kernels.linkage import EDGE, LEVELS_PER_WORD, PACKED_COUNT, LinkageName, count_of, new_row
+from connectome.kernels.linkage import EDGE, LEVELS_PER_WORD, PACKED_COUNT, LinkageName, count_of, new_row, score_of
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -55,6 +55,13 @@ def columns_of(
     edge, place = np.nonzero(counts)
     level, count = histograms.levels[place], counts[edge, place].astype(np.int64)
     return {"edge": edge, "level": level, "sum": (level.astype(np.int64) << 24) * count, "count": count}
+
+
+@jit
+def score_all(records, levels, packed, tall, kind, quantile):
+    """Write each edge's score to ``waits``."""
+    for edge in range(records.size):
+        records[edge].waits = score_of(records, edge, kind, quantile, levels, packed, tall)
 
 
 @jit
