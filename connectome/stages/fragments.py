@@ -84,4 +84,4 @@ class Fragments(BlockStage):
         return {"fragments": labels, "face_links": {"linked": face_links}}
 
     def peak_bytes(self, block: Block) -> int:
-        return 9 * self.read_box("affinities", block).n_voxels + 2 * block.write_box.n_voxels
+        return 9 * self.read_box("affinities", block).n_voxels + 6 * block.write_box.n_voxels
