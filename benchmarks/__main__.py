@@ -41,6 +41,8 @@ def main() -> int:
     bandwidth = setting.bandwidth_bytes_per_s / 1e9
     print(f"{setting.hardware}, core {core}, copies {bandwidth:.1f} GB/s, commit {setting.commit}", flush=True)
     effort = Effort(least=2, most=3, seconds=1.0) if arguments.quick else Effort()
+    is_whole = not (arguments.case or arguments.input or arguments.quick)
+    old = [] if is_whole or not records.LATEST.exists() else records.read_records(records.LATEST)
     made: list[records.Record] = []
     n_failed = 0
     start = time.perf_counter()
@@ -52,11 +54,8 @@ def main() -> int:
             print(f"{outcome.case} on {outcome.input} {verb}: {outcome.skipped.strip()}", file=sys.stderr, flush=True)
         made += outcome.records
         n_failed += outcome.has_failed
-    made = suite.with_slowdown(made)
-    is_whole = not (arguments.case or arguments.input or arguments.quick)
-    old = [] if is_whole or not records.LATEST.exists() else records.read_records(records.LATEST)
-    records.write_records(records.LATEST, records.replaced(old, made))
-    records.append_records(records.HISTORY, made)
+        records.write_records(records.LATEST, records.replaced(old, suite.with_slowdown(made)))
+    records.append_records(records.HISTORY, suite.with_slowdown(made))
     print(f"{len(made)} records in {records.LATEST.relative_to(machine.ROOT)}, {n_failed} cases failed")
     return 1 if n_failed else 0
 

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks import derivation
 from benchmarks.derivation import LONG_RANGE, NEAREST, Appearance, derive_affinities
 from benchmarks.machine import ROOT
-from connectome.geometry import Box
+from connectome.geometry import Box, Triple
 
 DATA = ROOT.parent / "shared" / "data"
 CACHE = ROOT / "build" / "benchmarks"
@@ -198,20 +198,20 @@ def _fib25_truth() -> Truth:
     return Truth(np.where(labelled, neurons, 0)[box.slices].astype(np.uint64), box)
 
 
-def _constant(shape: tuple[int, int, int]) -> Affinities:
-    return np.full((3, *shape), 128, np.uint8)
+def _constant(shape: Triple, n_channels: int = 3) -> Affinities:
+    return np.full((n_channels, *shape), 128, np.uint8)
 
 
-def _noise(shape: tuple[int, int, int]) -> Affinities:
-    return np.random.default_rng(1).integers(0, 256, (3, *shape), np.uint8)
+def _noise(shape: Triple, n_channels: int = 3) -> Affinities:
+    return np.random.default_rng(1).integers(0, 256, (n_channels, *shape), np.uint8)
 
 
-def _checkerboard(shape: tuple[int, int, int]) -> Affinities:
+def _checkerboard(shape: Triple, n_channels: int = 3) -> Affinities:
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
-    return np.broadcast_to(np.where((z + y + x) % 2, 50, 200).astype(np.uint8), (3, *shape)).copy()
+    return np.broadcast_to(np.where((z + y + x) % 2, 50, 200).astype(np.uint8), (n_channels, *shape)).copy()
 
 
-def _hub(shape: tuple[int, int, int]) -> Affinities:
+def _hub(shape: Triple) -> Affinities:
     """Even sections and one row of the odd ones are one fragment; pairs of voxels fill the rest and touch it.
 
     A pair (200 inside) touches the hub (250 inside) with affinities from 90 to 165, and other pairs with less.
@@ -226,14 +226,18 @@ def _hub(shape: tuple[int, int, int]) -> Affinities:
     return affinities
 
 
-Maker = Callable[[tuple[int, int, int]], Affinities]
-
-
-def _two_sizes(name: str, make: Maker, small: tuple[int, int, int], large: tuple[int, int, int]) -> list[Source]:
+def _two_sizes(name: str, make: Callable[..., Affinities], small: Triple, large: Triple) -> list[Source]:
     names = [f"{name}-{'x'.join(map(str, shape))}" for shape in (small, large)]
+    n_channels = len(NEAREST) + len(LONG_RANGE)
     return [
-        Source(names[0], lambda: make(small)),
-        Source(names[1], lambda: make(large), smaller=names[0], is_quick=False),
+        Source(
+            own,
+            make=partial(make, shape),
+            long_range=None if make is _hub else partial(make, shape, n_channels),
+            smaller=smaller,
+            is_quick=smaller is None,
+        )
+        for own, shape, smaller in ((names[0], small, None), (names[1], large, names[0]))
     ]
 
 

@@ -82,8 +82,8 @@ class Effort:
 
     least: int = 3
     most: int = 40
-    seconds: float = 6.0
-    patience_s: float = 45.0
+    seconds: float = 3.0
+    patience_s: float = 20.0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
 def _run_case(case: Case, volume: Volume, effort: Effort, setting: Setting) -> Outcome:
     try:
         contest = case.prepare(volume)
+        if volume.source.smaller:
+            contest = replace(contest, peers=[])  # the larger size tells how our time grows; peers take minutes
         contest, missing = _with_installed_peers(contest)
         records = measure(case.name, volume.name, contest, effort, setting)
     except (UnavailableError, ImportError) as reason:

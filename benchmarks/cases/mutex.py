@@ -18,14 +18,11 @@ def mutex_watershed(volume: Volume) -> Contest:
     from connectome.kernels.mutex_watershed import mutex_watershed as kernel
 
     affinities = volume.long_range
-    peers = []
-    if volume.source.smaller is None:
-        signed = affinities / np.float64(255)
-        signed[len(NEAREST) :] -= 1
-        peers.append(Peer("mwatershed", "mwatershed", lambda: _mwatershed(signed), note="Signed float64 affinities."))
+    signed = affinities / np.float64(255)
+    signed[len(NEAREST) :] -= 1
     return Contest(
         ours=lambda: kernel(affinities, OFFSETS, len(NEAREST)),
-        peers=peers,
+        peers=[Peer("mwatershed", "mwatershed", lambda: _mwatershed(signed), note="Signed float64 affinities.")],
         voxels=volume.voxels,
         bytes_moved=affinities.nbytes + 8 * volume.voxels,
         count=lambda labels: (int(np.unique(labels).size), None),

@@ -158,23 +158,20 @@ def fragments_edges_mean(volume: Volume) -> Contest:
 
 def median_linkage(volume: Volume) -> Contest:
     """Affinities to segments, median linkage."""
-    if volume.source.smaller:
-        peers = []
-    else:
-        peers = [
-            Peer(
-                "waterz",
-                "waterz",
-                lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("false")),
-                note="waterz's median of all affinities of a contact, 256 bins.",
-            ),
-            Peer(
-                "waterz-default",
-                "waterz",
-                lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("true")),
-                note="waterz's median with its default, a first contact counting as its maximum alone; 256 bins.",
-            ),
-        ]
+    peers = [
+        Peer(
+            "waterz",
+            "waterz",
+            lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("false")),
+            note="waterz's median of all affinities of a contact, 256 bins.",
+        ),
+        Peer(
+            "waterz-default",
+            "waterz",
+            lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("true")),
+            note="waterz's median with its default, a first contact counting as its maximum alone; 256 bins.",
+        ),
+    ]
     return _whole_call(volume, "quantile", peers)
 
 
