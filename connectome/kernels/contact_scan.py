@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.contact_table import LEVEL_BITS, add_values
+from connectome.kernels.contact_table import add_values
 from connectome.kernels.flags import positions_of, row_of_flags
 from connectome.kernels.jit import jit
 from connectome.kernels.location_noise import HASH_BITS, location_hash
+from connectome.kernels.pair_order import LEVEL_BITS
 
 AREA, MEAN, MAXIMUM, QUANTILE = 0, 1, 2, 3
 

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.kernels.jit import jit
-from connectome.kernels.pair_order import index_bits, sort_buckets, starts_of_counts
-
-LEVEL_BITS = 8
+from connectome.kernels.pair_order import LEVEL_BITS, index_bits, sort_buckets, starts_of_counts
 
 # A record: key (other number << LEVEL_BITS | level), value, home number << 32 | count.
 _KEY, _VALUE, _HOME = 0, 1, 2

@@ -72,8 +72,7 @@ def block_graph(
     Parameters
     ----------
     labels : uint64 array, shape of `read_box`
-        Pieces, named by their first voxels in C order; `read_box` is `write_box` with one more voxel on the low
-        sides, cut by the domain.
+        Pieces; `read_box` is `write_box` with one more voxel on the low sides, cut by the domain.
     affinities : uint8 array, shape (3, *write_box.shape)
         Affinities, stored at the higher voxel of each pair.
     face_links : bool array

@@ -23,7 +23,7 @@ _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 def number_labels(
     labels: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Give the labels the numbers 1, 2, ... in C order of their first voxels.
+    """Give the labels the numbers 1, 2, ... in ascending order.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def number_labels(
     Returns
     -------
     ids : uint64 array
-        The label of number k at k - 1.
+        The label of number k at k - 1, ascending.
     sizes : int64 array
         Voxels of number k at k - 1.
     numbers : int32 array, shape of `labels`
@@ -46,7 +46,8 @@ def number_labels(
 
     Notes
     -----
-    O(voxels), 4 bytes per voxel for the numbers and at most 32 per run of voxels that starts a piece of a label.
+    O(voxels), and a sort of the ids if they do not ascend in scan order. 4 bytes per voxel for the numbers and at
+    most 32 per run of voxels that starts a piece of a label.
     """
     if labels.size > MOST_VOXELS:
         raise InputError(f"a block has {labels.size:,} voxels, at most 2**30 can be numbered: use smaller blocks")
@@ -58,9 +59,15 @@ def number_labels(
     slots = np.zeros(1 << (2 * n_pieces + 1).bit_length(), np.int32)
     n = _join_numbers(ids, slots, final[1:])
     del slots
+    ids = ids[:n].copy()
+    if not (ids[1:] > ids[:-1]).all():
+        order = np.argsort(ids)
+        ranks = np.zeros(n + 1, np.int32)
+        ranks[order + 1] = np.arange(1, n + 1)
+        ids, final = ids[order], ranks[final]
     sizes = np.zeros((n + 1, 2), np.int32)
     _renumber(numbers.reshape(-1), final, sizes)
-    return ids[:n].copy(), sizes[1:].sum(axis=1, dtype=np.int64), numbers
+    return ids, sizes[1:].sum(axis=1, dtype=np.int64), numbers
 
 
 @jit

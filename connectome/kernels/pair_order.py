@@ -6,12 +6,73 @@ hubs. Buckets are sorted by insertion in runs and by merging runs that are not i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.kernels.jit import jit
+from connectome.kernels.label_numbers import number_labels
+
+LEVEL_BITS = 8
 
 _RUN = 24
+
+Numbers = npt.NDArray[np.int32]
+
+
+def order_of_pairs(
+    a: npt.NDArray[Any], b: npt.NDArray[Any], level: npt.NDArray[np.uint8]
+) -> tuple[Numbers, Numbers, npt.NDArray[np.int64]]:
+    """Sort rows by (a, b, level), equal ones in the order in which they come.
+
+    Parameters
+    ----------
+    a, b : integer arrays
+        Ids or positions, not negative.
+    level : uint8 array
+
+    Returns
+    -------
+    low, high : int32 arrays
+        Small numbers for a and b, equal and ordered as these are.
+    order : int64 array
+        Rows in order.
+
+    Notes
+    -----
+    O(rows), and a sort of the ids where they are not small numbers.
+    """
+    low, high = _small_numbers(a, b)
+    bits = index_bits(a.size, int(high.max()), LEVEL_BITS)
+    keys = np.empty(a.size, np.uint64)
+    _order(low, high, level, keys, np.zeros(int(low.max()) + 2, np.int64), bits)
+    keys &= np.uint64((1 << bits) - 1)
+    return low, high, keys.view(np.int64)
+
+
+def _small_numbers(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
+    """Return a and b as numbers that keep the order of the ids and are about as few as the rows."""
+    if max(int(a.max()), int(b.max())) <= 4 * a.size + 1024:
+        return a.astype(np.int32), b.astype(np.int32)
+    both = np.concatenate([a, b]).astype(np.uint64)
+    numbers = number_labels(both.reshape(1, 1, -1))[2].reshape(2, -1)
+    return numbers[0], numbers[1]
+
+
+@jit
+def _order(low, high, level, keys, stops, bits):
+    """Sort by (low, high, level, row); the row is the key's last `bits` bits."""
+    for row in range(low.size):
+        stops[np.int64(low[row]) + 1] += 1
+    starts_of_counts(stops)
+    for row in range(low.size):
+        bucket = np.int64(low[row])
+        pair = (np.uint64(high[row]) << np.uint64(LEVEL_BITS)) | np.uint64(level[row])
+        keys[stops[bucket]] = (pair << np.uint64(bits)) | np.uint64(row)
+        stops[bucket] += 1
+    sort_buckets(keys, stops)
 
 
 def index_bits(n_rows: int, most_high: int, level_bits: int) -> int:

@@ -1,0 +1,106 @@
+"""Contact areas between the labels of a volume, as face counts by axis.
+
+A block owns the faces between its voxels and their lower neighbours and reads one voxel of halo on its low sides:
+blocks add up to the whole. Nanometres come last, so that anisotropic areas stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from connectome.errors import InputError
+from connectome.geometry import Box
+from connectome.kernels.contact_scan import AREA, add_contacts, count_contacts
+from connectome.kernels.contact_table import new_table, sorted_rows
+from connectome.kernels.edge_pool import Columns
+from connectome.kernels.label_numbers import number_labels
+from connectome.kernels.pair_order import order_of_pairs
+
+_AXES = ("z", "y", "x")
+
+
+def contacts(labels: npt.NDArray[Any], read_box: Box | None = None, write_box: Box | None = None) -> Columns:
+    """Count the faces at which two labels touch.
+
+    Parameters
+    ----------
+    labels : uint32 or uint64 array, shape (z, y, x)
+        Any ids; 0 is background and touches nothing.
+    read_box, write_box : Box, optional
+        Where `labels` are and what the block owns: `read_box` is `write_box` with one voxel more on the low sides
+        that have a neighbour. Without them `labels` is the whole volume.
+
+    Returns
+    -------
+    columns ``a``, ``b`` uint64, ``z``, ``y``, ``x`` int64
+        One row per pair, a < b, sorted; faces by the axis of their normal.
+
+    Raises
+    ------
+    InputError
+        If the boxes do not fit together or the block has more than 2**30 voxels.
+
+    Notes
+    -----
+    O(voxels), one look-up per face between labels; 4 bytes per voxel, 256 per label and 72 per row at most.
+    """
+    margin = _margin(labels, read_box, write_box)
+    ids, _, numbers = number_labels(labels)
+    table = new_table(ids.size, count_contacts(numbers))
+    nothing = np.zeros((3, 1, 1, 1), np.uint8)
+    table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA))
+    del numbers
+    rows = sorted_rows(table.without_slots(), ids)
+    x, y = rows.values & 0xFFFFFFFF, rows.values >> 32
+    return {"a": rows.a, "b": rows.b, "z": rows.counts - x - y, "y": y, "x": x}
+
+
+def pool_contacts(tables: Sequence[Columns]) -> Columns:
+    """Add up the contacts of blocks.
+
+    Parameters
+    ----------
+    tables : sequence of columns ``a``, ``b``, ``z``, ``y``, ``x``
+        At least one, in any order.
+
+    Returns
+    -------
+    columns
+        As of the blocks' union.
+    """
+    rows = {name: np.concatenate([table[name] for table in tables]) for name in ("a", "b", *_AXES)}
+    n = rows["a"].size
+    if n == 0:
+        return rows
+    low, high, order = order_of_pairs(rows["a"], rows["b"], np.zeros(n, np.uint8))
+    low, high = low[order], high[order]
+    first = np.flatnonzero(np.concatenate(([True], (low[1:] != low[:-1]) | (high[1:] != high[:-1]))))
+    ends = {name: rows[name][order[first]] for name in ("a", "b")}
+    return ends | {name: np.add.reduceat(rows[name][order], first) for name in _AXES}
+
+
+def areas_nm2(table: Columns, voxel_size_nm: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """Return the area of each row of face counts in square nanometres, given the voxel size along z, y, x."""
+    z_nm, y_nm, x_nm = (float(size) for size in voxel_size_nm)
+    areas: npt.NDArray[np.float64] = table["z"] * (y_nm * x_nm)
+    areas += table["y"] * (z_nm * x_nm) + table["x"] * (z_nm * y_nm)
+    return areas
+
+
+def _margin(labels: npt.NDArray[Any], read_box: Box | None, write_box: Box | None) -> tuple[int, ...]:
+    """Return how many voxels of halo there are on the low sides."""
+    if read_box is None and write_box is None:
+        return (0, 0, 0)
+    if read_box is None or write_box is None or read_box.shape != labels.shape or read_box.stop != write_box.stop:
+        raise InputError(
+            f"labels of shape {labels.shape} with read box {read_box} and write box {write_box} do not fit together: "
+            "give both boxes or none, the read box with the shape of the labels and the stop of the write box"
+        )
+    margin = tuple(a - r for a, r in zip(write_box.start, read_box.start, strict=True))
+    if not set(margin) <= {0, 1}:
+        raise InputError(f"the read box has {margin} voxels of halo on the low sides, wanted 0 or 1: read one voxel")
+    return margin
