@@ -13,6 +13,7 @@ from pathlib import Path
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.changes import External, forget, settle, state_of
+from connectome.runtime.given_edges import GivenEdges, look_at_edges
 from connectome.stages import Stage
 from connectome.stages.stage import VolumeArtifact, VoxelSize
 from connectome.store.dataset import Dataset
@@ -49,12 +50,12 @@ class _External:
 
 def plan_workflow(workflow: Workflow, shape: tuple[int, int, int] | None = None) -> Plan:
     """Return the plan of `workflow` for its own volume, or for one of another `shape`."""
-    externals = [_look_at(workflow, name) for name in _wanted_inputs(workflow)]
-    domain, voxel_size = _domain(workflow, externals)
+    externals, edges = _look_outside(workflow)
+    domain, voxel_size = _domain(workflow, externals, edges)
     _check_truth(workflow, domain)
     if shape is not None:
         domain = Box.of_shape(shape)
-    return Plan(workflow, domain, voxel_size, {each.name: each.url for each in externals})
+    return _plan(workflow, domain, voxel_size, {each.name: each.url for each in externals}, edges)
 
 
 def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress | None = None) -> tuple[Plan, Dataset]:
@@ -78,13 +79,16 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
         If a volume cannot be used, or parameters changed and `redo` is not given.
     """
     dataset = Dataset.at(workflow.dataset.url)
-    externals = [_look_at(workflow, name) for name in _wanted_inputs(workflow)]
-    domain, voxel_size = _domain(workflow, externals)
+    externals, edges = _look_outside(workflow)
+    domain, voxel_size = _domain(workflow, externals, edges)
     _check_truth(workflow, domain)
     urls = {each.name: dataset.volume_url(each.name) if each.is_foreign else each.url for each in externals}
-    plan = Plan(workflow, domain, voxel_size, urls)
+    plan = _plan(workflow, domain, voxel_size, urls, edges)
     _refuse_own_results(dataset, externals)
-    state = state_of(plan, [External(each.name, each.signature, each.is_foreign) for each in externals])
+    identified = [External(each.name, each.signature, each.is_foreign) for each in externals]
+    if edges is not None:
+        identified.append(External("edges", edges.signature, False))
+    state = state_of(plan, identified)
     state = settle(dataset, state, redo=redo)
     lost = {stage.name for stage in workflow.running_stages if _has_lost_volume(stage, dataset)}
     if dataset.read_record() is not None:
@@ -96,6 +100,20 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
     for stage in workflow.running_stages:
         _create_artifacts(stage, dataset, plan)
     return plan, dataset
+
+
+def _look_outside(workflow: Workflow) -> tuple[list[_External], GivenEdges | None]:
+    return [_look_at(workflow, name) for name in _wanted_inputs(workflow)], look_at_edges(workflow)
+
+
+def _plan(
+    workflow: Workflow, domain: Box, voxel_size: VoxelSize, urls: dict[str, str], edges: GivenEdges | None
+) -> Plan:
+    if edges is None:
+        return Plan(workflow, domain, voxel_size, urls)
+    reads_fragments = any("fragments" in stage.inputs for stage in workflow.running_stages)
+    fragments = {"fragments": edges.dataset.volume("fragments").url} if reads_fragments else {}
+    return Plan(workflow, domain, voxel_size, urls | fragments, edges.dataset.url)
 
 
 def _wanted_inputs(workflow: Workflow) -> list[str]:
@@ -159,9 +177,11 @@ def _signature(location: Location, box: Box) -> str:
     return f"{location} ({box}, {digest.hexdigest()[:12]})"
 
 
-def _domain(workflow: Workflow, externals: list[_External]) -> tuple[Box, VoxelSize]:
+def _domain(workflow: Workflow, externals: list[_External], edges: GivenEdges | None) -> tuple[Box, VoxelSize]:
     made = [volume for stage in workflow.running_stages if (volume := stage.domain()) is not None]
     found = [(each.box, each.voxel_size_nm) for each in externals] + made
+    if edges is not None:
+        found.append((edges.plan.domain, edges.plan.voxel_size_nm))
     if not found:
         raise InputError("the workflow has no volume: set dataset.image, or begin with a stage that makes one")
     for box, size in found[1:]:

@@ -117,11 +117,8 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
     children: list[tuple[Box, Mapping[str, Columns]]] = []
     if task.level == 0:
-        leaf = {}
-        for name in stage.inputs:
-            artifact = plan.writers[name][1]
-            assert isinstance(artifact, TableArtifact)
-            leaf[name] = _read_columns(dataset, artifact, 0, task, traffic)
+        source = Dataset(plan.edges_url) if plan.edges_url else dataset
+        leaf = {name: _read_columns(source, plan.table(name), 0, task, traffic) for name in stage.inputs}
         children.append((each.box(task), leaf))
     else:
         for index in each.children(task.level, task.index):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
-from connectome.stages import BlockStage, Stage, TreeStage
+from connectome.stages import BlockStage, Stage, TreeStage, registry
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
 from connectome.workflow.workflow import Workflow
 
@@ -128,12 +128,15 @@ class Plan:
     voxel_size_nm : (z, y, x)
     external : dict
         URLs of the volumes that come from outside, by artifact name.
+    edges_url : str or None
+        The dataset whose tables of edges are read, where they come from outside.
     """
 
     workflow: Workflow
     domain: Box
     voxel_size_nm: VoxelSize
     external: dict[str, str] = field(default_factory=dict)
+    edges_url: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
@@ -181,6 +184,13 @@ class Plan:
                     writers[artifact.name] = (each, artifact)
         return writers
 
+    def table(self, name: str) -> TableArtifact:
+        """Return the declaration of a table, also of one that comes from outside."""
+        declared = (artifact for stage in registry().values() for artifact in stage.outputs if artifact.name == name)
+        table = self.writers[name][1] if name in self.writers else next(declared)
+        assert isinstance(table, TableArtifact)
+        return table
+
     def block(self, task: Task) -> Block:
         """Return the block of a block task."""
         return Block(self.grid.box_at(task.index), self.domain, self.voxel_size_nm)
@@ -191,7 +201,7 @@ class Plan:
         if each.kind == "block":
             yield from self._block_dependencies(each, task)
         elif each.kind == "reduce" and task.level == 0:
-            for name in {self.writers[name][0].name for name in each.stage.inputs}:
+            for name in {self.writers[name][0].name for name in each.stage.inputs if name in self.writers}:
                 yield Task(name, 0, task.index)
         elif each.kind == "reduce":
             for child in each.children(task.level, task.index):
@@ -228,6 +238,7 @@ class Plan:
             "domain": [self.domain.start, self.domain.stop],
             "voxel_size_nm": self.voxel_size_nm,
             "external": self.external,
+            "edges_url": self.edges_url,
         }
 
     @classmethod
@@ -240,6 +251,7 @@ class Plan:
             Box(as_triple(start), as_triple(stop)),
             (z, y, x),
             dict(record["external"]),
+            record.get("edges_url"),
         )
 
 
@@ -285,7 +297,7 @@ def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     for name in stage.inputs:
         voxels = stage.read_box(name, block).n_voxels
         if name not in plan.writers:
-            read += voxels * (3 if name == "affinities" else 1)
+            read += voxels * {"affinities": 3, "fragments": 8}.get(name, 1)
         elif isinstance(artifact := plan.writers[name][1], VolumeArtifact):
             read += voxels * artifact.bytes_per_voxel()
     volumes = [a for a in stage.outputs if isinstance(a, VolumeArtifact)]

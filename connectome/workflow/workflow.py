@@ -24,6 +24,8 @@ from connectome.stages import Stage, registry
 
 VOLUME_INPUTS = ("image", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
+FROM_EDGES = ("affinities", "fragments", "face_links", "clusters", "edges", "seam", "alias")
+"""Artifacts that ``dataset.edges`` stands for: those of another dataset, up to its edges."""
 
 
 class _Section(BaseModel):
@@ -39,6 +41,8 @@ class DatasetSection(_Section):
     """The raw volume, unless a stage makes it."""
     affinities: str | None = None
     """Stored affinities (uint8, c z y x) to start from; the affinities stage is then left out."""
+    edges: str | None = None
+    """A dataset to start from whose fragments and edges are made; stages before agglomeration are then left out."""
     truth: str | None = None
     """Dense truth to score the segmentation with, unless a stage makes it."""
     voxel_size_nm: tuple[float, float, float] | None = None
@@ -87,7 +91,7 @@ class Workflow(_Section):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Self:
-        provided = {name for name in VOLUME_INPUTS if getattr(self.dataset, name) is not None}
+        provided = self._given
         writers: dict[str, str] = {}
         for stage in self.running_stages:
             stage.check_beside(self.running_stages)
@@ -106,12 +110,18 @@ class Workflow(_Section):
     @property
     def running_stages(self) -> tuple[Stage, ...]:
         """Stages that run: not those whose only volume is given under ``dataset``."""
-        given = {name for name in VOLUME_INPUTS if getattr(self.dataset, name) is not None}
+        given = self._given
         return tuple(
             stage
             for stage in self.stages
             if not (stage.outputs and {artifact.name for artifact in stage.outputs} <= given)
         )
+
+    @property
+    def _given(self) -> set[str]:
+        """Artifacts that come from outside."""
+        volumes = {name for name in VOLUME_INPUTS if getattr(self.dataset, name) is not None}
+        return volumes | (set(FROM_EDGES) if self.dataset.edges is not None else set())
 
     @classmethod
     def load(cls, path: str, settings: Sequence[str] = ()) -> Workflow:
