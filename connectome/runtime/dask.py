@@ -15,6 +15,8 @@ import socket
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import dask
@@ -113,6 +115,21 @@ class DaskRunner:
             self._cluster.close(timeout=10)
         if self._scratch is not None:
             self._scratch.cleanup()
+
+
+@contextmanager
+def one_cluster(runner: str, n_workers: int | None = None) -> Iterator[str]:
+    """Hold one local cluster for several runs, and yield the runner that stands for it; others pass as they are."""
+    if runner != "dask":
+        yield runner
+        return
+    with tempfile.TemporaryDirectory(prefix="connectome-dask-") as scratch, dask.config.set(SETTINGS):
+        cluster = _local_cluster(n_workers or os.cpu_count() or 1, scratch)
+        try:
+            yield cluster.scheduler_address
+        finally:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            cluster.close(timeout=10)
 
 
 def _priority(task: Task) -> int:
