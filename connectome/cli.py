@@ -257,6 +257,14 @@ def dashboard(
     print(write_dashboard(results, output))
 
 
+@app.command()
+def warm() -> None:
+    """Compile every kernel into numba's cache, so that workers that start from it compile nothing."""
+    from connectome.runtime.warm import warm as warm_kernels
+
+    warm_kernels()
+
+
 def main() -> None:
     """Run the command line; bad input ends with one sentence and exit code 2."""
     # A pre-empted driver is asked to end by SIGTERM: like Ctrl-C, it writes its ledger first.

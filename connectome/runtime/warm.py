@@ -1,0 +1,127 @@
+"""Compiles every kernel into numba's cache, so that a worker that starts from it compiles nothing.
+
+No list of signatures: small volumes go through the stages in every flavour as on a worker, and through the
+kernels that commands call. What a kernel is compiled for is what it is given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args, get_origin
+
+import numpy as np
+
+from connectome.geometry import Block, Box, Grid
+from connectome.kernels.contacts import contacts, pool_contacts
+from connectome.kernels.downsample import downsample_mean, downsample_mode
+from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mutex_block, reduce_mutexes
+from connectome.kernels.mutex_watershed import mutex_watershed
+from connectome.kernels.relabel import relabel, relabel_pyramid
+from connectome.runtime.run import run
+from connectome.stages import registry
+from connectome.store.dataset import Dataset
+from connectome.store.volume import Volume
+from connectome.workflow.workflow import Workflow
+
+SHAPE, BLOCK = (32, 32, 80), (16, 16, 40)
+"""Eight blocks, so that there are seams and a tree; one axis is long enough for a pyramid."""
+VOXEL_SIZE_NM = (19.0, 20.0, 21.0)
+"""Without a common divisor, so that squared distances outgrow 16 bits within a small block."""
+SEGMENTING = ("fragments", "edges", "agglomeration", "segmentation")
+PARAMETERS: dict[str, Any] = {"small_size": 20, "small_threshold": 0.3, "dust_size": 10}
+NUMBERS: tuple[tuple[str, Any], ...] = (("cap_nm", 200.0), ("high", 200))
+"""Numbers that lead to other kernels or narrower types than the default."""
+OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (0, -3, 0), (0, 0, -3))
+
+
+def warm() -> None:
+    """Call every kernel with every type that runs and commands give it; O(1), minutes where nothing is cached."""
+    with TemporaryDirectory(prefix="connectome-warm-") as folder:
+        truth, affinities = _tissue(Path(folder))
+        for n, stages in enumerate(segmentations()):
+            dataset = {"url": f"{folder}/{n}", "affinities": affinities, "truth": truth}
+            _run({"dataset": dataset, "grid": {"block": BLOCK}, "stages": stages})
+        labels = Volume.open(truth).read(Box.of_shape(SHAPE))
+        channels = np.repeat(Volume.open(affinities).read(Box.of_shape(SHAPE)), 2, axis=0)
+    _pool()
+    _measure(labels)
+    _segment_by_mutexes(channels)
+
+
+def _run(content: dict[str, Any]) -> None:
+    outcome = run(Workflow.parse(content), runner="serial")
+    if not outcome.is_complete:
+        raise RuntimeError(f"a small run did not end: {outcome.summary()['quarantined']}")
+
+
+def _tissue(folder: Path) -> tuple[str, str]:
+    """Make a small phantom by its stage; return where its truth and affinities from it lie."""
+    phantom = {"stage": "phantom", "shape": SHAPE, "voxel_size_nm": VOXEL_SIZE_NM}
+    _run({"dataset": {"url": f"{folder}/phantom"}, "grid": {"block": BLOCK}, "stages": [phantom]})
+    truth = Dataset.at(f"{folder}/phantom").volume_url("truth")
+    labels = Volume.open(truth).read(Box.of_shape(SHAPE))
+    random = np.random.default_rng(0)
+    values = [np.where(labels == np.roll(labels, 1, axis), 200, 60) for axis in range(3)]
+    affinities = (np.array(values) + random.integers(-50, 51, (3, *SHAPE))).astype(np.uint8)
+    volume = Volume.create(
+        f"{folder}/affinities.zarr",
+        box=Box.of_shape(SHAPE),
+        dtype="uint8",
+        voxel_size_nm=VOXEL_SIZE_NM,
+        n_channels=3,
+        write_shape=SHAPE,
+    )
+    volume.write(Box.of_shape(SHAPE), affinities)
+    return truth, volume.url
+
+
+def segmentations() -> Iterator[list[dict[str, Any]]]:
+    """Yield the segmenting stages as they are, and once for each other value of every choice that they offer.
+
+    Stages that have a parameter of one name, such as the linkage, get it together.
+    """
+    choices: set[tuple[str, Any]] = set()
+    for name in SEGMENTING:
+        for key, field in registry()[name].model_fields.items():
+            options = (False, True) if field.annotation is bool else get_args(field.annotation)
+            if key != "stage" and (field.annotation is bool or get_origin(field.annotation) is Literal):
+                choices |= {(key, option) for option in options if option != field.default}
+    for key, value in [("stage", None), *sorted(choices), *NUMBERS]:
+        for flavour in ("distance", "affinity") if key == "high" else (None,):
+            given = {**PARAMETERS, key: value, **({"flavour": flavour} if flavour else {})}
+            yield [
+                {k: v for k, v in given.items() if k in registry()[name].model_fields} | {"stage": name}
+                for name in SEGMENTING
+            ]
+
+
+def _pool() -> None:
+    """Pool volumes of all types that can be brought in, exported and viewed."""
+    for name in ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"):
+        array = np.ones((3, 3, 3), name)
+        downsample_mean(array, (2, 2, 2))
+        if array.dtype.kind != "f":
+            downsample_mode(array, (2, 2, 2))
+
+
+def _measure(labels: Any) -> None:
+    names = np.unique(labels)
+    relabel(labels, names, names)
+    relabel_pyramid(labels, names, names, [(2, 2, 2)] * 2)
+    pool_contacts([contacts(labels), contacts((labels % 1000).astype(np.uint32))])
+
+
+def _segment_by_mutexes(affinities: Any) -> None:
+    """Segment by mutex watershed, whole and block by block."""
+    mutex_watershed(affinities, OFFSETS)
+    domain, channels = Box.of_shape(SHAPE), MutexChannels(OFFSETS)
+    grid, children = Grid(domain, BLOCK), []
+    for index in grid.indices():
+        block = Block(grid.box_at(index), domain, VOXEL_SIZE_NM)
+        read_box = block.write_box.grow(channels.halo).intersect(domain)
+        part = np.ascontiguousarray(affinities[(slice(None), *read_box.slices)])
+        children.append((block.write_box, mutex_block(part, read_box, block.write_box, domain, channels)[1]))
+    root = reduce_mutexes(domain, children, domain, channels)
+    expand_mutex_names(root.names, root.names)
