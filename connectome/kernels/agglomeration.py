@@ -91,6 +91,7 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
     2106.10795).
     """
     records, histograms = records_of(edges, linkage.name)
+    del edges  # the caller may have let go of it
     labels, sizes_left, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
     names = np.flatnonzero(np.bincount(labels, minlength=labels.size))
     records, histograms = _what_is_left(records, histograms, labels, names)
@@ -143,28 +144,25 @@ def _ranks(names: npt.NDArray[np.int64], n: int) -> Positions:
 def _what_is_left(
     records: Records, histograms: Histograms, labels: Positions, names: npt.NDArray[np.int64]
 ) -> tuple[Records, Histograms]:
-    """Living edges between the clusters that are left, these numbered by their rank, sorted."""
-    ranks = _ranks(names, labels.size)
-    living = np.empty(np.count_nonzero(records["count"]), np.int64)
-    keys = np.empty(living.size, np.uint64)
-    _rename_living(records, ranks, labels, living, keys)
-    living = living[np.argsort(keys)]
-    if histograms.packed.shape[0]:
-        histograms = histograms._replace(packed=histograms.packed[living])
-    return records[living], histograms
+    """Living edges between the clusters that are left, these numbered by their rank; in the place of `records`."""
+    n_living = _keep_living(records, histograms.packed, _ranks(names, labels.size), labels)
+    return records[:n_living], histograms._replace(packed=histograms.packed[:n_living])
 
 
 @jit_bare
-def _rename_living(records, ranks, labels, living, keys):
-    """Give living edges the ranks of the clusters that they join, the lower one first."""
+def _keep_living(records, packed, ranks, labels):
+    """Move living edges to the front, between the ranks of the clusters that they join, the lower one first."""
     n = 0
     for edge in range(records.size):
         if records[edge].count > 0:
             one, two = ranks[labels[records[edge].low]], ranks[labels[records[edge].high]]
-            records[edge].low, records[edge].high = min(one, two), max(one, two)
-            keys[n] = (np.uint64(min(one, two)) << np.uint64(32)) | np.uint64(max(one, two))
-            living[n] = edge
+            records[n] = records[edge]
+            records[n].low, records[n].high = min(one, two), max(one, two)
+            if packed.shape[0] > 0:
+                for word in range(packed.shape[1]):
+                    packed[n, word] = packed[edge, word]
             n += 1
+    return n
 
 
 def _merge_by_queue(
@@ -365,20 +363,28 @@ def _acting(records, sizes, threshold, small_threshold, small_size):
 
 @jit
 def _in_full_order(acting, records):
-    """Edges sorted by their whole scores, equal ones by position, from edges sorted by the scores' floors."""
+    """Edges sorted by (score, low, high), from edges sorted by the floors of their scores."""
     order = np.empty(acting.size, np.int32)
     for place in range(acting.size):
         order[place] = np.int32(acting[place] & np.uint64(0xFFFFFFFF))
     begin = 0
     while begin < order.size:
-        stop, sorted_already = begin + 1, True
+        stop = begin + 1
         while stop < order.size and acting[stop] >> np.uint64(32) == acting[begin] >> np.uint64(32):
-            sorted_already &= records[order[stop]].waits >= records[order[stop - 1]].waits
             stop += 1
-        if not sorted_already:
-            waits = np.empty(stop - begin, np.uint64)
-            for place in range(begin, stop):
-                waits[place - begin] = records[order[place]].waits
-            order[begin:stop] = order[begin:stop][np.argsort(waits, kind="mergesort")]
+        if stop > begin + 1:
+            _sort_run(order[begin:stop], records)
         begin = stop
     return order
+
+
+@jit
+def _sort_run(order, records):
+    ends, waits = np.empty(order.size, np.uint64), np.empty(order.size, np.uint64)
+    for place in range(order.size):
+        edge = order[place]
+        ends[place] = (np.uint64(records[edge].low) << np.uint64(32)) | np.uint64(records[edge].high)
+    order[:] = order[np.argsort(ends, kind="mergesort")]
+    for place in range(order.size):
+        waits[place] = records[order[place]].waits
+    order[:] = order[np.argsort(waits, kind="mergesort")]

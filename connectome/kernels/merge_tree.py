@@ -77,14 +77,12 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
     owner = unite_pairs(ids.size, ends[0][contacts["linked"]], ends[1][contacts["linked"]])
     sizes = np.zeros(ids.size, np.int64)
     np.add.at(sizes, owner, clusters["size"][order])
-    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts, linkage)
-
     alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
     alias_owner = owner[_positions(ids, alias["id"])]
     is_open = np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
-    result = sweep(edges, sizes, is_open, linkage)
-    del edges
+    tables = [graph.edges for _, graph in children]
+    result = sweep(_edges_between(ids, owner, tables, ends, contacts, linkage), sizes, is_open, linkage)
 
     names = result.labels[owner]
     is_root = names == np.arange(ids.size)
