@@ -15,6 +15,8 @@ from connectome.geometry import Triple, as_triple
 from connectome.kernels.jit import jit
 
 Array = npt.NDArray[Any]
+MANY_UNSURE = 8
+"""A row of labels with more than one unsure cell in this many is pooled again as a whole, in vectors."""
 
 
 def downsample_mean(array: Array, factor: Sequence[int]) -> Array:
@@ -67,7 +69,9 @@ def downsample_mode(labels: Array, factor: Sequence[int]) -> Array:
     if labels.dtype.kind not in "iu":
         raise ValueError(f"labels are integers, got {labels.dtype}; pool images with downsample_mean")
     source, result, step = _prepare(labels, factor)
-    _mode(source, result, step, np.empty(8, labels.dtype))
+    is_unsure = np.empty(result.shape[3], np.bool_)
+    for labels_in, labels_out in zip(source, result, strict=True):
+        mode_sections(labels_in, labels_out, step, is_unsure)
     return result if labels.ndim == 4 else result[0]
 
 
@@ -161,39 +165,92 @@ def _mean_of_floats(source, result, step, sums):
 
 
 @jit
-def _mode(source, result, step, values):
-    fz, fy, fx = step
-    channels, depth, height, width = source.shape
-    for c in range(channels):
-        for z in range(result.shape[1]):
-            nz = min(fz, depth - z * fz)
-            for y in range(result.shape[2]):
-                ny = min(fy, height - y * fy)
-                for x in range(result.shape[3]):
-                    nx = min(fx, width - x * fx)
-                    first = source[c, z * fz, y * fy, x * fx]
-                    n = 0
-                    differing = 0
-                    for dz in range(nz):
-                        for dy in range(ny):
-                            for dx in range(nx):
-                                value = source[c, z * fz + dz, y * fy + dy, x * fx + dx]
-                                values[n] = value
-                                differing += value != first
-                                n += 1
-                    result[c, z, y, x] = first if differing == 0 else _most_frequent(values, n)
+def mode_sections(source, result, step, is_unsure):
+    """Pool labels z y x into `result`; `is_unsure` is room for one row of it."""
+    fz, fy, _ = step
+    for z in range(result.shape[0]):
+        near, far = source[z * fz], source[min(z * fz + fz, source.shape[0]) - 1]
+        for y in range(result.shape[1]):
+            up, down = y * fy, min(y * fy + fy, source.shape[1]) - 1
+            mode_rows(near[up], near[down], far[up], far[down], step, result[z, y], is_unsure)
 
 
 @jit
-def _most_frequent(values, n):
-    best = values[0]
-    most = 0
-    for i in range(n):
-        value = values[i]
-        count = 0
-        for j in range(n):
-            count += values[j] == value
-        wins_tie = value != 0 and (best == 0 or value < best)
-        if count > most or (count == most and wins_tie):
-            best, most = value, count
-    return best
+def mode_rows(a, b, c, d, step, result, is_unsure):
+    """Pool near rows `a`, `b` and far rows `c`, `d` into one; a row that does not exist is another once more.
+
+    Counting every voxel twice changes no winner, so that borders need no case of their own. Straight code
+    compiles to vectors: it finds the winner among two labels, and the few cells with three and more come
+    after it. Where they are many, as in noise, the row is worth a second vectorised loop.
+    """
+    fz, fy, fx = step
+    whole = a.size // fx
+    last = a.size - 1
+    if fx == 1:
+        for x in range(whole):
+            result[x] = _mode_of_four(a[x], b[x], c[x], d[x])
+    elif fz * fy < 4:
+        for x in range(whole):
+            result[x] = _mode_of_four(a[2 * x], a[2 * x + 1], d[2 * x], d[2 * x + 1])
+    else:
+        n_unsure = 0
+        for x in range(whole):
+            cell = (a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1], c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1])
+            result[x], is_unsure[x] = _mode_of_two(cell)
+            n_unsure += is_unsure[x]
+        if n_unsure * MANY_UNSURE > whole:
+            for x in range(whole):
+                cell = (a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1], c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1])
+                result[x] = _mode_of_eight(cell)
+        elif n_unsure:
+            for x in range(whole):
+                if is_unsure[x]:
+                    u, v = 2 * x, 2 * x + 1
+                    result[x] = _mode_of_eight((a[u], a[v], b[u], b[v], c[u], c[v], d[u], d[v]))
+    if whole < result.size:
+        result[whole] = _mode_of_four(a[last], b[last], c[last], d[last])
+
+
+@jit
+def _mode_of_two(cell):
+    """Return the mode, and whether it may be wrong: where a third label may have as many voxels."""
+    p, q, r, s, t, u, v, w = cell
+    low = min(p, q, r, s, t, u, v, w)
+    high = max(p, q, r, s, t, u, v, w)
+    n_low, n_high = _copies(low, cell), _copies(high, cell)
+    takes_low = (n_low > n_high) | ((n_low == n_high) & (low != 0))
+    return (low if takes_low else high), max(n_low, n_high) + n_low + n_high <= 8
+
+
+@jit
+def _mode_of_eight(cell):
+    p, q, r, s, t, u, v, w = cell
+    first = _winner(
+        _winner((p, _copies(p, cell)), (q, _copies(q, cell))), _winner((r, _copies(r, cell)), (s, _copies(s, cell)))
+    )
+    second = _winner(
+        _winner((t, _copies(t, cell)), (u, _copies(u, cell))), _winner((v, _copies(v, cell)), (w, _copies(w, cell)))
+    )
+    return _winner(first, second)[0]
+
+
+@jit
+def _mode_of_four(p, q, r, s):
+    pq, pr, ps, qr, qs, rs = p == q, p == r, p == s, q == r, q == s, r == s
+    first = _winner((p, pq + pr + ps), (q, pq + qr + qs))
+    return _winner(first, _winner((r, pr + qr + rs), (s, ps + qs + rs)))[0]
+
+
+@jit
+def _copies(value, cell):
+    p, q, r, s, t, u, v, w = cell
+    near = (value == p) + (value == q) + (value == r) + (value == s)
+    return near + (value == t) + (value == u) + (value == v) + (value == w)
+
+
+@jit
+def _winner(one, other):
+    """Of two (label, count), the more frequent; of equals one that is not 0, and the smaller."""
+    (a, n), (b, m) = one, other
+    is_one = (n > m) | ((n == m) & (a != 0) & ((b == 0) | (a < b)))
+    return (a if is_one else b), (n if is_one else m)

@@ -1,13 +1,27 @@
-"""Final labels of a block: fragments under the names that agglomeration gave them."""
+"""Final labels of a block, and their mip pyramid: fragments under the names that agglomeration gave them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from connectome.geometry import Triple, as_triple
+from connectome.kernels.downsample import mode_sections
 from connectome.kernels.jit import jit
 
 Labels = npt.NDArray[np.uint64]
+Names = tuple[np.uint64, npt.NDArray[np.uint32], Labels, tuple[int, int, int]]
+
+GROUP_BITS = 6
+"""Labels that differ in these low bits only lie side by side in the table."""
+PAGE_BITS = 5
+"""Labels that differ in these low bits only share a page of names."""
+MOST_PAGES = 4
+"""Labels are spread too far for pages where there would be more of them than one for this many voxels."""
+_SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
@@ -17,7 +31,7 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
     ----------
     labels : uint64 array, any shape
     old, new : uint64 arrays, shape (n,)
-        Names, sorted by `old`.
+        Names, sorted by `old`, each once.
 
     Returns
     -------
@@ -25,23 +39,151 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
 
     Notes
     -----
-    O(voxels + runs log n): labels come in runs along x, and only a change is looked up.
+    O(voxels + n). Names are in pages by value where labels lie near each other; else the runs along x are
+    looked up in a hash that keeps near ids in one cache line. At most 256 bytes per name, and one per voxel.
     """
     renamed = np.empty(labels.shape, np.uint64)
-    _relabel(np.ascontiguousarray(labels).ravel(), old, new, renamed.ravel())
+    names = _find_names(old, new, labels.size)
+    _rename(np.ascontiguousarray(labels).ravel(), renamed.ravel(), names)
     return renamed
 
 
+def relabel_pyramid(
+    labels: Labels, old: Labels, new: Labels, factors: Sequence[Sequence[int]] = ()
+) -> list[npt.NDArray[np.uint64]]:
+    """Replace labels as `relabel` does, and pool the result level by level as `downsample_mode` does.
+
+    Parameters
+    ----------
+    labels : uint64 array, shape (z, y, x)
+    old, new : uint64 arrays, shape (n,)
+        Names, sorted by `old`, each once.
+    factors : triples of 1 or 2
+        How many voxels of a level become one of the next along z, y and x.
+
+    Returns
+    -------
+    list of uint64 arrays
+        Level 0, the labels under their names, and one more level for each triple.
+
+    Notes
+    -----
+    One pass over `labels`: sections are pooled, level by level, while they are in the cache. O(voxels + n).
+    """
+    steps = [as_triple(factor) for factor in factors]
+    if labels.ndim != 3 or labels.dtype != np.uint64:
+        raise ValueError(f"wanted are uint64 labels z y x, got {labels.dtype} {labels.shape}")
+    if any(not set(step) <= {1, 2} for step in steps):
+        raise ValueError(f"pooling factors are 1 or 2 per axis, got {steps}; give more levels and drop some")
+    labels = np.ascontiguousarray(labels)
+    if not steps:
+        return [relabel(labels, old, new)]
+    shapes = [labels.shape]
+    for step in steps:
+        shapes.append(as_triple([-(-n // f) for n, f in zip(shapes[-1], step, strict=True)]))
+    levels = [np.empty(shape, np.uint64) for shape in shapes]
+    names = _find_names(old, new, labels.size)
+    is_unsure = np.empty(shapes[1][2], np.bool_)
+    # A slab holds whole sections of every level, so that its levels are those of the whole.
+    depth = math.prod(step[0] for step in steps)
+    for start in range(0, labels.shape[0], depth):
+        parts = _slab(levels, steps, start, depth)
+        _rename(labels[start : start + depth].ravel(), parts[0].ravel(), names)
+        for step, finer, coarser in zip(steps, parts, parts[1:], strict=False):
+            mode_sections(finer, coarser, step, is_unsure)
+    return levels
+
+
+def _slab(levels: list[Labels], steps: list[Triple], start: int, depth: int) -> list[Labels]:
+    """Cut the same `depth` sections of level 0 out of every level."""
+    parts = []
+    for level, step in zip(levels, [(1, 1, 1), *steps], strict=True):
+        start, depth = start // step[0], depth // step[0]
+        parts.append(level[start : start + depth])
+    return parts
+
+
+def _find_names(old: Labels, new: Labels, n_voxels: int) -> Names:
+    """Return what `_rename` looks names up in: pages where labels lie near each other, else a hash."""
+    if old.size and (int(old[-1]) >> PAGE_BITS) - (int(old[0]) >> PAGE_BITS) < n_voxels // MOST_PAGES:
+        return _paged(old, new)
+    return _hashed(old, new)
+
+
+def _paged(old: Labels, new: Labels) -> Names:
+    """Return (first page, page of each range of labels, what is added to a label in each page).
+
+    The first page adds nothing, and the last range stands for all labels beyond: no label is a special case.
+    """
+    ranges = old >> np.uint64(PAGE_BITS)
+    first = ranges[0]
+    is_first = np.ones(old.size, np.bool_)
+    is_first[1:] = ranges[1:] != ranges[:-1]
+    page = np.cumsum(is_first)
+    page_of = np.zeros(int(ranges[-1] - first) + 2, np.uint32)
+    page_of[(ranges - first)[is_first]] = page[is_first]
+    added = np.zeros((int(page[-1]) + 1) << PAGE_BITS, np.uint64)
+    added[(page << PAGE_BITS) + (old & np.uint64((1 << PAGE_BITS) - 1)).astype(np.int64)] = new - old
+    return first, page_of, added, (0, 0, 0)
+
+
+def _hashed(old: Labels, new: Labels) -> Names:
+    """Return rows of (label, name), where (0, name of 0) is empty, and the shifts of `_slot`.
+
+    Fragments are named by their first voxels: names near in value are near in space and wanted together.
+    So the high bits of a label are scrambled to the place of a group, and its low bits are the place in the
+    group: as many as keep the table at most half full for the groups that there are.
+    """
+    groups = old >> np.uint64(GROUP_BITS)
+    n_groups = 1 + int(np.count_nonzero(groups[1:] != groups[:-1]))
+    place_bits = min(GROUP_BITS, max(0, math.ceil(math.log2(max(1.0, 2 * old.size / n_groups)))))
+    group_bits = max(1, (n_groups - 1).bit_length())
+    while (1 << (group_bits + place_bits)) < 2 * old.size + 2:
+        group_bits += 1
+    table = np.zeros(2 << (group_bits + place_bits), np.uint64)
+    if old.size and old[0] == 0:
+        table[1::2] = new[0]
+        old, new = old[1:], new[1:]
+    shifts = (GROUP_BITS - place_bits, place_bits, 64 - group_bits)
+    _fill(table, old, new, shifts)
+    return np.uint64(0), np.zeros(0, np.uint32), table, shifts
+
+
 @jit
-def _relabel(labels, old, new, renamed):
+def _slot(label, shifts):
+    fine, place, coarse = shifts
+    group = ((label >> np.uint64(GROUP_BITS)) * _SCRAMBLE) >> np.uint64(coarse)
+    inside = (label >> np.uint64(fine)) & np.uint64((1 << place) - 1)
+    return np.int64((group << np.uint64(place)) | inside)
+
+
+@jit
+def _fill(table, old, new, shifts):
+    wrap = table.size // 2 - 1
+    for row in range(old.size):
+        slot = _slot(old[row], shifts)
+        while table[2 * slot] != 0:
+            slot = (slot + 1) & wrap
+        table[2 * slot], table[2 * slot + 1] = old[row], new[row]
+
+
+@jit
+def _rename(labels, renamed, names):
+    first, page_of, table, shifts = names
+    is_paged = page_of.size > 0
+    last_range, in_page = np.uint64(page_of.size - 1), np.uint64((1 << PAGE_BITS) - 1)
+    wrap = table.size // 2 - 1
     last, name = np.uint64(0), np.uint64(0)
-    first = np.searchsorted(old, np.uint64(0))
-    if first < old.size and old[first] == np.uint64(0):
-        name = new[first]
     for voxel in range(labels.size):
         label = labels[voxel]
-        if label != last:
+        if label != last or voxel == 0:
             last = label
-            place = np.searchsorted(old, label)
-            name = new[place] if place < old.size and old[place] == label else label
+            if is_paged:
+                page = np.uint64(page_of[min((label >> np.uint64(PAGE_BITS)) - first, last_range)])
+                name = label + table[(page << np.uint64(PAGE_BITS)) | (label & in_page)]
+            else:
+                slot = _slot(label, shifts)
+                while table[2 * slot] != label and table[2 * slot] != 0:
+                    slot = (slot + 1) & wrap
+                name = table[2 * slot + 1] if table[2 * slot] == label else label
         renamed[voxel] = name

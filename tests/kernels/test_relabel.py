@@ -1,16 +1,75 @@
+import itertools
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectome.kernels.relabel import relabel
+from connectome.kernels.relabel import relabel, relabel_pyramid
+from tests.naive import downsample as naive_downsample
 from tests.naive import relabel as naive
 
+STEPS = list(itertools.product((1, 2), repeat=3))
 
-@given(st.integers(0, 2**32), st.sets(st.integers(0, 2**63)))
-def test_relabel_equals_naive(seed, named):
+
+@st.composite
+def names(draw):
+    """(old, new, labels to draw from): ids far apart, dense, in clusters, and 0."""
+    seed, spread = draw(st.integers(0, 2**32)), draw(st.sampled_from([1, 3, 64, 4096]))
     random = np.random.default_rng(seed)
-    old = np.array(sorted(named), np.uint64)
-    new = random.integers(0, 2**63, old.size).astype(np.uint64)
-    pool = np.concatenate([old, np.array([0, 1, 5], np.uint64)])
+    old = draw(st.sets(st.integers(0, 2**64 - 1))) | {n * spread for n in draw(st.sets(st.integers(0, 300)))}
+    old = np.array(sorted(old), np.uint64)
+    new = random.integers(0, 2**64 - 1, old.size, np.uint64)
+    if draw(st.booleans()):
+        new = random.choice(np.array([0, 3, 7], np.uint64), old.size)
+    return old, new, np.concatenate([old, np.array([0, 1, 5, 2**64 - 1], np.uint64)]), random
+
+
+@given(names())
+def test_relabel_equals_naive(drawn):
+    old, new, pool, random = drawn
     labels = random.choice(pool, (3, 4, 5))
     np.testing.assert_array_equal(relabel(labels, old, new), naive.relabel(labels, old, new))
+
+
+@given(names(), st.tuples(*[st.integers(1, 9)] * 3), st.lists(st.sampled_from(STEPS), max_size=4), st.booleans())
+def test_pyramid_equals_naive(drawn, shape, steps, are_few):
+    old, new, pool, random = drawn
+    labels = random.choice(pool[-5:] if are_few else pool, shape)
+    found = relabel_pyramid(labels, old, new, steps)
+    wanted = naive.relabel(labels, old, new)
+    np.testing.assert_array_equal(found[0], wanted)
+    assert len(found) == len(steps) + 1
+    for level, step in zip(found[1:], steps, strict=True):
+        wanted = naive_downsample.downsample_mode(wanted, step)
+        np.testing.assert_array_equal(level, wanted)
+
+
+def test_slabs_are_pooled_as_the_whole():
+    labels = np.random.default_rng(0).integers(0, 3, (83, 9, 21)).astype(np.uint64)
+    old, new = np.array([1, 2], np.uint64), np.array([9, 4], np.uint64)
+    wanted = naive.relabel(labels, old, new)
+    for level, step in zip(relabel_pyramid(labels, old, new, [(2, 2, 2)] * 3)[1:], [(2, 2, 2)] * 3, strict=True):
+        wanted = naive_downsample.downsample_mode(wanted, step)
+        np.testing.assert_array_equal(level, wanted)
+
+
+def test_views_are_read():
+    labels = np.arange(4 * 6 * 8, dtype=np.uint64).reshape(8, 6, 4).T
+    old = np.arange(100, dtype=np.uint64)
+    found = relabel_pyramid(labels, old, old[::-1].copy(), [(1, 2, 2)])
+    np.testing.assert_array_equal(found[0], naive.relabel(labels, old, old[::-1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "factors", "message"),
+    [
+        (np.zeros((2, 2), np.uint64), [], "z y x"),
+        (np.zeros((2, 2, 2), np.uint32), [], "got uint32"),
+        (np.zeros((2, 2, 2), np.uint64), [(4, 1, 1)], "1 or 2 per axis"),
+    ],
+)
+def test_what_is_no_block_of_labels(labels, factors, message):
+    none = np.zeros(0, np.uint64)
+    with pytest.raises(ValueError, match=message):
+        relabel_pyramid(labels, none, none, factors)
