@@ -18,7 +18,6 @@ from connectome.kernels.contacts import contacts, pool_contacts
 from connectome.kernels.downsample import downsample_mean, downsample_mode
 from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mutex_block, reduce_mutexes
 from connectome.kernels.mutex_watershed import mutex_watershed
-from connectome.kernels.relabel import relabel, relabel_pyramid
 from connectome.runtime.run import run
 from connectome.stages import registry
 from connectome.store.dataset import Dataset
@@ -107,9 +106,6 @@ def _pool() -> None:
 
 
 def _measure(labels: Any) -> None:
-    names = np.unique(labels)
-    relabel(labels, names, names)
-    relabel_pyramid(labels, names, names, [(2, 2, 2)] * 2)
     pool_contacts([contacts(labels), contacts((labels % 1000).astype(np.uint32))])
 
 
