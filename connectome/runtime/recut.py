@@ -16,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.errors import InputError
+from connectome.geometry import Box, Grid
+from connectome.kernels.contingency import add_tables
 from connectome.kernels.merge_tree import apply_names
+from connectome.metrics import Agreement, agreement
 from connectome.runtime.dask import one_cluster
+from connectome.runtime.evaluation import Progress, compare
 from connectome.runtime.given_edges import GivenEdges, open_edges
 from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.recorder import recall
@@ -171,6 +175,35 @@ def _agglomeration(plan: Plan) -> Agglomeration:
     linkage = next(stage.linkage for stage in plan.workflow.stages if isinstance(stage, Edges))
     stages = (stage for stage in plan.workflow.stages if isinstance(stage, Agglomeration))
     return next(stages, Agglomeration(linkage=linkage))
+
+
+def evaluate_cuts(
+    cuts: Sequence[Cut],
+    truth_url: str,
+    *,
+    mask_url: str | None = None,
+    box: Box | None = None,
+    progress: Progress | None = None,
+) -> list[Agreement]:
+    """Compare cuts of one dataset with truth; voxels are read once, whatever the number of cuts.
+
+    The same scores as `evaluate` of the segmentation of each cut gives, with the same parameters. Memory is
+    that of the table of fragments and truth, and of the fragments' names.
+    """
+    plan = cuts[0].plan
+    fragments = Dataset(plan.edges_url or cuts[0].dataset.url).volume("fragments")
+    compared = compare(fragments.url, truth_url, mask_url=mask_url, box=box, progress=progress)
+    met = Grid(plan.grid.covering(compared.part), (1, 1, 1))
+    scores = []
+    for each in cuts:
+        names = each.dataset.table("names", plan.table("names").columns)
+        parts = [names.read_part(0, met.box_at(index).start) for index in met.indices()]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in ("old", "new")}
+        order = np.argsort(joined["old"])
+        segments = apply_names({name: values[order] for name, values in joined.items()}, compared.pairs[:, 1])
+        pairs = np.stack([compared.pairs[:, 0], segments], axis=1)
+        scores.append(agreement(*add_tables([(pairs, compared.counts)])))
+    return scores
 
 
 def measure(cut: Cut) -> CutFigures:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from connectome.errors import InputError
+from connectome.geometry import Box
+from connectome.runtime.evaluation import evaluate
 from connectome.runtime.prepare import prepare
-from connectome.runtime.recut import check_thresholds, cut, cut_url, measure
+from connectome.runtime.recut import check_thresholds, cut, cut_url, evaluate_cuts, measure
 from connectome.runtime.run import run
 from connectome.store.checksum import checksum
 from connectome.store.volume import Volume
@@ -54,6 +56,18 @@ def test_cuts_equal_runs_with_their_threshold(rule, stored_affinities, tmp_path)
         assert (figures.n_segments, figures.largest) == ((labels != 0).sum(), counts[labels != 0].max())
     assert len(sums) > 1
     assert checksum(Volume.open(f"{tmp_path}/run#segmentation")) == own
+
+
+def test_scores_of_cuts_equal_those_of_their_segmentations(stored_affinities, tmp_path):
+    url, truth = stored_affinities
+    run(Workflow.parse(content_of(tmp_path, url, (32, 32, 32), RULES["small and dust"])), runner="serial")
+    cuts = cut(str(tmp_path), (0.4, 0.6, 0.8), write=True)
+    for part in (None, Box((3, 33, 10), (30, 64, 80))):
+        mask = truth if part else None
+        scores = evaluate_cuts(cuts, truth, box=part, mask_url=mask)
+        wanted = [evaluate(each.dataset.volume_url("segmentation"), truth, box=part, mask_url=mask) for each in cuts]
+        assert scores == wanted
+        assert len({each.voi for each in scores}) == 3
 
 
 def test_a_cut_is_made_once_and_follows_its_dataset(stored_affinities, tmp_path):
