@@ -14,14 +14,15 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from connectome.kernels.cache import KernelCache
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def jit(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Compile `function` to machine code without the interpreter."""
-    compiled = numba.njit(nogil=True, cache=True, boundscheck=False)(function)
-    return cast(Callable[Parameters, Result], cast(Any, compiled))
+    return _compiled(function)
 
 
 def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -30,8 +31,7 @@ def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     Numba counts references to the arrays that a function is given, by atomic additions that it often
     fails to remove from loops: in a union-find they cost more than the work.
     """
-    compiled = numba.njit(nogil=True, cache=True, boundscheck=False, forceinline=True, _nrt=False)(function)
-    return cast(Callable[Parameters, Result], cast(Any, compiled))
+    return _compiled(function, forceinline=True, _nrt=False)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -56,5 +56,10 @@ def jit_bare(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     A compiled function counts every array among its arguments up and down, atomically; called once per
     voxel or edge, that can take half the time.
     """
-    compiled = numba.njit(nogil=True, cache=True, boundscheck=False, _nrt=False)(function)
-    return cast(Callable[Parameters, Result], cast(Any, compiled))
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Callable[Parameters, Result], **options: bool) -> Callable[Parameters, Result]:
+    compiled = cast(Any, numba.njit(nogil=True, boundscheck=False, **options)(function))
+    compiled._cache = KernelCache(function)
+    return cast(Callable[Parameters, Result], compiled)
