@@ -21,6 +21,10 @@ PAGE_BITS = 5
 """Labels that differ in these low bits only share a page of names."""
 MOST_PAGES = 4
 """Labels are spread too far for pages where there would be more of them than one for this many voxels."""
+SHORT_RUN = 20
+"""Where runs are shorter, looking up every voxel takes less than a mispredicted branch for every run."""
+SAMPLED = 8
+"""One in this many voxels is looked at to tell whether runs are short."""
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -39,8 +43,8 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
 
     Notes
     -----
-    O(voxels + n). Names are in pages by value where labels lie near each other; else the runs along x are
-    looked up in a hash that keeps near ids in one cache line. At most 256 bytes per name, and one per voxel.
+    O(voxels + n). Names are in pages by value where labels lie near each other; else runs along x are looked
+    up in a hash that keeps near ids in one cache line. At most 256 bytes per name, and one per voxel.
     """
     renamed = np.empty(labels.shape, np.uint64)
     names = _find_names(old, new, labels.size)
@@ -115,16 +119,30 @@ def _paged(old: Labels, new: Labels) -> Names:
 
     The first page adds nothing, and the last range stands for all labels beyond: no label is a special case.
     """
-    ranges = old >> np.uint64(PAGE_BITS)
-    first = ranges[0]
-    is_first = np.ones(old.size, np.bool_)
-    is_first[1:] = ranges[1:] != ranges[:-1]
-    page = np.cumsum(is_first)
-    page_of = np.zeros(int(ranges[-1] - first) + 2, np.uint32)
-    page_of[(ranges - first)[is_first]] = page[is_first]
-    added = np.zeros((int(page[-1]) + 1) << PAGE_BITS, np.uint64)
-    added[(page << PAGE_BITS) + (old & np.uint64((1 << PAGE_BITS) - 1)).astype(np.int64)] = new - old
+    first, last = old[0] >> np.uint64(PAGE_BITS), old[-1] >> np.uint64(PAGE_BITS)
+    page_of = np.zeros(int(last - first) + 2, np.uint32)
+    n_pages = _number_pages(old, first, page_of)
+    added = np.zeros((n_pages + 1) << PAGE_BITS, np.uint64)
+    _fill_pages(old, new, first, page_of, added)
     return first, page_of, added, (0, 0, 0)
+
+
+@jit
+def _number_pages(old, first, page_of):
+    n_pages = 0
+    for row in range(old.size):
+        place = (old[row] >> np.uint64(PAGE_BITS)) - first
+        if page_of[place] == 0:
+            n_pages += 1
+            page_of[place] = n_pages
+    return n_pages
+
+
+@jit
+def _fill_pages(old, new, first, page_of, added):
+    for row in range(old.size):
+        page = np.uint64(page_of[(old[row] >> np.uint64(PAGE_BITS)) - first])
+        added[(page << np.uint64(PAGE_BITS)) | (old[row] & np.uint64((1 << PAGE_BITS) - 1))] = new[row] - old[row]
 
 
 def _hashed(old: Labels, new: Labels) -> Names:
@@ -170,20 +188,42 @@ def _fill(table, old, new, shifts):
 @jit
 def _rename(labels, renamed, names):
     first, page_of, table, shifts = names
-    is_paged = page_of.size > 0
-    last_range, in_page = np.uint64(page_of.size - 1), np.uint64((1 << PAGE_BITS) - 1)
+    if page_of.size == 0:
+        _rename_by_hash(labels, renamed, table, shifts)
+        return
+    n_runs = 0
+    n_sampled = labels.size // SAMPLED
+    for voxel in range(n_sampled):
+        n_runs += labels[voxel] != labels[voxel + 1]
+    last_range = np.uint64(page_of.size - 1)
+    if n_runs * SHORT_RUN > n_sampled:
+        for voxel in range(labels.size):
+            renamed[voxel] = _name_in_pages(labels[voxel], first, page_of, table, last_range)
+        return
+    last, name = np.uint64(0), np.uint64(0)
+    for voxel in range(labels.size):
+        label = labels[voxel]
+        if label != last or voxel == 0:
+            last, name = label, _name_in_pages(label, first, page_of, table, last_range)
+        renamed[voxel] = name
+
+
+@jit
+def _name_in_pages(label, first, page_of, added, last_range):
+    page = np.uint64(page_of[min((label >> np.uint64(PAGE_BITS)) - first, last_range)])
+    return label + added[(page << np.uint64(PAGE_BITS)) | (label & np.uint64((1 << PAGE_BITS) - 1))]
+
+
+@jit
+def _rename_by_hash(labels, renamed, table, shifts):
     wrap = table.size // 2 - 1
     last, name = np.uint64(0), np.uint64(0)
     for voxel in range(labels.size):
         label = labels[voxel]
         if label != last or voxel == 0:
             last = label
-            if is_paged:
-                page = np.uint64(page_of[min((label >> np.uint64(PAGE_BITS)) - first, last_range)])
-                name = label + table[(page << np.uint64(PAGE_BITS)) | (label & in_page)]
-            else:
-                slot = _slot(label, shifts)
-                while table[2 * slot] != label and table[2 * slot] != 0:
-                    slot = (slot + 1) & wrap
-                name = table[2 * slot + 1] if table[2 * slot] == label else label
+            slot = _slot(label, shifts)
+            while table[2 * slot] != label and table[2 * slot] != 0:
+                slot = (slot + 1) & wrap
+            name = table[2 * slot + 1] if table[2 * slot] == label else label
         renamed[voxel] = name
