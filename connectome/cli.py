@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table as Grid
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.runtime.terminal import show, show_bill, show_cuts, show_scores, table_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +34,9 @@ Settings = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 WorkflowFile = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow's YAML file.")]
+Thresholds = typer.Option("--threshold", metavar="A,B,C", help="Affinities from 0 to 1.")
+RunnerName = Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes of the local cluster; one per core.")]
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
 ]
@@ -43,8 +46,8 @@ VoxelSize = Annotated[
 def run(
     workflow: WorkflowFile,
     settings: Settings = None,
-    runner: Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")] = "dask",
-    workers: Annotated[int | None, typer.Option(help="Worker processes of the local cluster; one per core.")] = None,
+    runner: RunnerName = "dask",
+    workers: Workers = None,
     redo: Annotated[bool, typer.Option(help="Compute again what changed parameters make stale.")] = False,
     prices: Annotated[Path | None, typer.Option(help="Price table (YAML) for the bill.")] = None,
     as_json: AsJson = False,
@@ -102,13 +105,12 @@ def plan(
     if as_json:
         print(json.dumps({"shape": planned.domain.shape, "tasks": total, "passes": rows}))
         return
-    table = Grid(title=f"{planned.domain} at {_sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}")
-    for title in ("pass", "tasks", "read per task", "written per task", "peak per task"):
-        table.add_column(title, justify="left" if title == "pass" else "right")
+    title = f"{planned.domain} at {_sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}"
+    table = table_of(title, "pass", "tasks", "read per task", "written per task", "peak per task")
     for row in rows:
         sizes = [_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
         table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
-    _show(table)
+    show(table)
     print(f"{total:,} tasks")
     root = max((row["peak_bytes"] for row in rows if row["name"].endswith(".reduce")), default=0)
     if root > LARGEST_ROOT:
@@ -149,9 +151,36 @@ def ingest(
 
 
 @app.command()
+def agglomerate(
+    dataset: Annotated[str, typer.Argument(help="A dataset whose edges are made.")],
+    threshold: Annotated[str, Thresholds],
+    write: Annotated[bool, typer.Option("--write", help="Write the segmentations too.")] = False,
+    runner: RunnerName = "dask",
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Agglomerate again at other thresholds, from stored edges; voxels are read for --write alone."""
+    from connectome.runtime.progress import ProgressDisplay
+    from connectome.runtime.recut import cut, measure
+
+    with ProgressDisplay(_ERRORS) as display:
+        cuts = cut(dataset, _thresholds(threshold), write=write, runner=runner, n_workers=workers, display=display)
+    figures = [measure(each) for each in cuts]
+    if not as_json:
+        show_cuts(dataset, cuts, figures)
+        return
+    rows = [
+        {"threshold": each.threshold, **dataclasses.asdict(found), "url": each.dataset.url}
+        for each, found in zip(cuts, figures, strict=True)
+    ]
+    print(json.dumps({"dataset": dataset, "cuts": rows}))
+
+
+@app.command()
 def evaluate(
-    segmentation: Annotated[str, typer.Argument(help="Volume to score.")],
+    segmentation: Annotated[str, typer.Argument(help="Volume to score; a dataset with --threshold.")],
     truth: Annotated[str, typer.Argument(help="Truth of the same shape; voxels with 0 do not count.")],
+    threshold: Annotated[str | None, Thresholds] = None,
     mask: Annotated[str | None, typer.Option(help="Only voxels where this volume is not 0 count.")] = None,
     box: Annotated[str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this box counts.")] = None,
     as_json: AsJson = False,
@@ -165,6 +194,9 @@ def evaluate(
             part = Box.parse(box)
         except ValueError as error:
             raise InputError(f"--box: {error}") from error
+    if threshold is not None:
+        _evaluate_cuts(segmentation, truth, _thresholds(threshold), mask, part, as_json)
+        return
     scores = evaluate_volumes(segmentation, truth, mask_url=mask, box=part)
     values = {**dataclasses.asdict(scores), "voi": scores.voi}
     if as_json:
@@ -172,6 +204,24 @@ def evaluate(
         return
     print(f"voi split {scores.voi_split:.4f} + merge {scores.voi_merge:.4f} = {scores.voi:.4f} bits")
     print(f"adapted rand error {scores.adapted_rand_error:.4f} over {scores.n_voxels:,} voxels")
+
+
+def _evaluate_cuts(
+    dataset: str, truth: str, thresholds: list[float], mask: str | None, part: Box | None, as_json: bool
+) -> None:
+    from connectome.runtime.recut import cut, evaluate_cuts
+
+    cuts = cut(dataset.removesuffix("#fragments"), thresholds)
+    scores = evaluate_cuts(cuts, truth, mask_url=mask, box=part)
+    best = min(range(len(cuts)), key=lambda n: scores[n].voi)
+    if not as_json:
+        show_scores(dataset, cuts, scores, best)
+        return
+    rows = [
+        {"threshold": each.threshold, **dataclasses.asdict(score), "voi": score.voi}
+        for each, score in zip(cuts, scores, strict=True)
+    ]
+    print(json.dumps({"dataset": dataset, "cuts": rows, "best": cuts[best].threshold}))
 
 
 @app.command()
@@ -321,33 +371,15 @@ def _bytes(number: float) -> str:
     raise AssertionError
 
 
-def _show(table: Grid) -> None:
-    """Print a table whole even where the terminal is narrow or there is none."""
-    console = Console()
-    Console(width=max(110, console.width)).print(table)
+def _thresholds(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--threshold takes affinities from 0 to 1 with commas between, got {text!r}") from error
 
 
 def _print_summary(summary: dict[str, Any], report: str) -> None:
-    table = Grid(title=summary["dataset"])
-    for title in ("stage", "tasks", "core-seconds", "voxels per core-hour", "dollars per teravoxel"):
-        table.add_column(title, justify="left" if title == "stage" else "right")
-    for name, stage in summary["stages"].items():
-        table.add_row(
-            name,
-            f"{stage['tasks']:,}",
-            f"{stage['busy_seconds']:.1f}",
-            f"{stage['voxels_per_core_hour']:,}",
-            f"{stage['usd_per_teravoxel']:,.0f}",
-        )
-    table.add_section()
-    table.add_row(
-        "all, idle included",
-        "",
-        f"{summary['core_hours'] * 3600:.1f}",
-        f"{summary['voxels_per_core_hour']:,}",
-        f"{summary['usd_per_teravoxel']:,.0f}",
-    )
-    _show(table)
+    show_bill(summary)
     if summary["agreement"]:
         scores = summary["agreement"]
         print(

@@ -77,6 +77,30 @@ def test_run_evaluate_checksum(volumes, tmp_path, monkeypatch, capsys):
     assert int(out, 16)
 
 
+def test_agglomerate_and_evaluate_thresholds(volumes, tmp_path, monkeypatch, capsys):
+    truth, folder = f"{volumes / 'volumes.npz'}#truth", tmp_path / "run"
+    file = write_workflow(tmp_path, workflow_content(folder, str(volumes / "affinities.zarr")))
+    assert call(monkeypatch, capsys, "run", file, "--runner", "serial")[0] == 0
+    arguments = ("--threshold", "0.7,0.5", "--runner", "serial")
+    code, out, _ = call(monkeypatch, capsys, "agglomerate", folder, *arguments, "--write", "--json")
+    cuts = json.loads(out)["cuts"]
+    assert (code, [each["threshold"] for each in cuts]) == (0, [0.5, 0.7])
+    assert cuts[0]["n_segments"] < cuts[1]["n_segments"]
+    code, out, _ = call(monkeypatch, capsys, "agglomerate", folder, *arguments)
+    assert code == 0
+    assert "cuts/0.7" in out
+    code, out, _ = call(
+        monkeypatch, capsys, "evaluate", f"{folder}#fragments", truth, "--threshold", "0.5,0.6", "--json"
+    )
+    scores = json.loads(out)
+    assert (code, len(scores["cuts"])) == (0, 2)
+    assert scores["best"] in (0.5, 0.6)
+    code, out, _ = call(monkeypatch, capsys, "evaluate", f"{folder}/cuts/0.5#segmentation", truth, "--json")
+    assert json.loads(out)["voi"] == scores["cuts"][0]["voi"]
+    code, out, _ = call(monkeypatch, capsys, "evaluate", folder, truth, "--threshold", "0.5,0.6")
+    assert (code, out.count("best")) == (0, 1)
+
+
 def test_plan(volumes, tmp_path, monkeypatch, capsys):
     file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr")))
     code, out, _ = call(monkeypatch, capsys, "plan", file, "--shape", "100000,100000,100000", "--json")
@@ -142,6 +166,10 @@ def test_bad_input_gets_one_sentence(command, case, volumes, tmp_path, monkeypat
         (["evaluate", "{volumes}/volumes.npz#truth", "{volumes}/volumes.npz#truth", "--box", "1:2"], "--box"),
         (["checksum", "{volumes}/nothing"], "there is no"),
         (["replay", "{volumes}", "edges:0,0,0"], "there is no dataset"),
+        (["agglomerate", "{volumes}", "--threshold", "0.5"], "there is no dataset"),
+        (["agglomerate", "{volumes}", "--threshold", "0.5,high"], "--threshold takes affinities from 0 to 1"),
+        (["agglomerate", "{volumes}", "--threshold", "0.5,1.5"], "--threshold takes affinities from 0 to 1"),
+        (["evaluate", "{volumes}/volumes.npz#truth", "{volumes}/volumes.npz#truth", "--threshold", "1"], "a folder"),
         (["plan", "{workflow}", "--shape", "1,2"], "--shape takes 3 numbers"),
         (["ingest", "{volumes}/volumes.npz#raw", "{volumes}/target"], "voxel size"),
     ],

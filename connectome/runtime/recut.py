@@ -42,6 +42,11 @@ class Cut:
     dataset: Dataset
     plan: Plan
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is a dataset below the one that was cut, not that one itself."""
+        return self.plan.edges_url is not None
+
 
 @dataclass(frozen=True)
 class CutFigures:
@@ -103,8 +108,9 @@ def cut(
     list of Cut
         In ascending order of thresholds; the dataset itself where it has the threshold already.
     """
+    wanted = check_thresholds(thresholds)
     given = open_edges(dataset_url)
-    workflows = {threshold: _workflow(given, threshold, write=write) for threshold in check_thresholds(thresholds)}
+    workflows = {threshold: _workflow(given, threshold, write=write) for threshold in wanted}
     made = {threshold: _find(given, threshold, workflow) for threshold, workflow in workflows.items()}
     if all(made.values()):
         return [found for found in made.values() if found is not None]

@@ -1,0 +1,70 @@
+"""Tables of results on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from connectome.metrics import Agreement
+    from connectome.runtime.recut import Cut, CutFigures
+
+
+def table_of(title: str, first: str, *others: str) -> Table:
+    """Return an empty table whose first column holds words and the others numbers."""
+    table = Table(title=title)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table whole even where the terminal is narrow or there is none."""
+    console = Console()
+    Console(width=max(110, console.width)).print(table)
+
+
+def show_bill(summary: dict[str, Any]) -> None:
+    """Print what a run took, by stage and in all."""
+    titles = ("tasks", "core-seconds", "voxels per core-hour", "dollars per teravoxel")
+    table = table_of(summary["dataset"], "stage", *titles)
+    for name, stage in summary["stages"].items():
+        table.add_row(
+            name,
+            f"{stage['tasks']:,}",
+            f"{stage['busy_seconds']:.1f}",
+            f"{stage['voxels_per_core_hour']:,}",
+            f"{stage['usd_per_teravoxel']:,.0f}",
+        )
+    table.add_section()
+    table.add_row(
+        "all, idle included",
+        "",
+        f"{summary['core_hours'] * 3600:.1f}",
+        f"{summary['voxels_per_core_hour']:,}",
+        f"{summary['usd_per_teravoxel']:,.0f}",
+    )
+    show(table)
+
+
+def show_cuts(dataset: str, cuts: Sequence[Cut], figures: Sequence[CutFigures]) -> None:
+    """Print what cuts of a dataset are like, and where they lie in it."""
+    table = table_of(dataset, "threshold", "segments", "largest, voxels", "merges", "lies in")
+    for cut, found in zip(cuts, figures, strict=True):
+        counts = (found.n_segments, found.largest, found.n_merges)
+        place = f"cuts/{cut.threshold}" if cut.is_apart else "the dataset itself"
+        table.add_row(f"{cut.threshold:g}", *(f"{count:,}" for count in counts), place)
+    show(table)
+
+
+def show_scores(dataset: str, cuts: Sequence[Cut], scores: Sequence[Agreement], best: int) -> None:
+    """Print the scores of cuts, and mark the one at position `best`."""
+    table = table_of(dataset, "threshold", "voi split", "voi merge", "voi, bits", "adapted rand error", "")
+    for n, (cut, score) in enumerate(zip(cuts, scores, strict=True)):
+        values = (score.voi_split, score.voi_merge, score.voi, score.adapted_rand_error)
+        table.add_row(f"{cut.threshold:g}", *(f"{value:.4f}" for value in values), "best" if n == best else "")
+    show(table)
