@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from connectome.kernels.jit import jit
+from connectome.kernels.jit import inlined, jit, jit_bare
 
 Labels = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
+FIRST_ROWS = 1 << 11
+"""Rows of the hash table to begin with; it is at most half full, and doubles."""
 
 
 def contingency(first: Labels, second: Labels, mask: npt.NDArray[np.bool_] | None = None) -> tuple[Labels, Counts]:
@@ -27,13 +29,19 @@ def contingency(first: Labels, second: Labels, mask: npt.NDArray[np.bool_] | Non
 
     Notes
     -----
-    O(voxels) for runs along x, and one hash look-up per run.
+    O(voxels), one hash look-up for each run along x, and O(n log n) to sort; 48 to 96 bytes for each pair.
     """
     if first.shape != second.shape or (mask is not None and mask.shape != first.shape):
         raise ValueError(f"shapes must be equal, got {first.shape} and {second.shape}")
-    counted = np.ones(first.size, np.bool_) if mask is None else np.ascontiguousarray(mask).ravel()
-    pairs, counts = _contingency(np.ascontiguousarray(first).ravel(), np.ascontiguousarray(second).ravel(), counted)
-    return add_tables([(pairs, counts)])
+    labels = [np.ascontiguousarray(each).ravel() for each in (first, second)]
+    counted = np.zeros(0, np.bool_) if mask is None else np.ascontiguousarray(mask).ravel()
+    rows, voxel, n = np.zeros((FIRST_ROWS, 3), np.uint64), 0, 0
+    while voxel < labels[0].size:
+        voxel, n = _count_runs(*labels, counted, voxel, rows, n)
+        if voxel < labels[0].size:
+            rows = _doubled(rows)
+    rows = rows[rows[:, 2] != 0]
+    return add_tables([(rows[:, :2], rows[:, 2].astype(np.int64))])
 
 
 def add_tables(tables: list[tuple[Labels, Counts]]) -> tuple[Labels, Counts]:
@@ -48,44 +56,47 @@ def add_tables(tables: list[tuple[Labels, Counts]]) -> tuple[Labels, Counts]:
     return pairs[first], np.add.reduceat(counts[order], first)
 
 
-@jit
-def _contingency(first, second, counted):
-    slots = np.full(1 << 10, -1, np.int64)
-    pairs, counts = np.empty((1 << 9, 2), np.uint64), np.zeros(1 << 9, np.int64)
-    n, row = 0, -1
-    for voxel in range(first.size):
-        if not counted[voxel]:
-            continue
-        a, b = first[voxel], second[voxel]
-        if row < 0 or pairs[row, 0] != a or pairs[row, 1] != b:
-            place = _slot(slots, pairs, a, b)
-            if slots[place] < 0:
-                if n == counts.size:
-                    slots, pairs, counts = _doubled(pairs, counts)
-                    place = _slot(slots, pairs, a, b)
-                slots[place] = n
-                pairs[n, 0], pairs[n, 1] = a, b
+@jit_bare
+def _count_runs(first, second, counted, voxel, rows, n):
+    """Count runs of pairs from `voxel` on until the table is half full; return where, and the rows filled."""
+    while voxel < first.size:
+        a, b, begin = first[voxel], second[voxel], voxel
+        voxel += 1
+        while voxel < first.size and first[voxel] == a and second[voxel] == b:
+            voxel += 1
+        length = np.uint64(voxel - begin)
+        if counted.size > 0:
+            length = np.uint64(0)
+            for inside in range(begin, voxel):
+                length += np.uint64(counted[inside])
+        if length > 0:
+            place = _place(rows, a, b)
+            if rows[place, 2] == 0:
+                if 2 * n >= rows.shape[0]:
+                    return begin, n
+                rows[place, 0], rows[place, 1] = a, b
                 n += 1
-            row = slots[place]
-        counts[row] += 1
-    return pairs[:n], counts[:n]
+            rows[place, 2] += length
+    return voxel, n
 
 
-@jit
-def _slot(slots, pairs, a, b):
-    x = (a ^ (b * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
-    place = np.int64(x >> np.uint64(33)) & (slots.size - 1)
-    while slots[place] >= 0 and (pairs[slots[place], 0] != a or pairs[slots[place], 1] != b):
-        place = (place + 1) & (slots.size - 1)
+@inlined
+def _place(rows, a, b):
+    """Find the row of a pair, or the empty row where it belongs."""
+    mixed = (a ^ (b * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xBF58476D1CE4E5B9)
+    last = np.uint64(rows.shape[0] - 1)
+    place = (mixed >> np.uint64(31)) & last
+    while rows[place, 2] != 0 and (rows[place, 0] != a or rows[place, 1] != b):
+        place = (place + np.uint64(1)) & last
     return place
 
 
 @jit
-def _doubled(pairs, counts):
-    n = counts.size
-    slots = np.full(4 * n, -1, np.int64)
-    wider, wider_counts = np.empty((2 * n, 2), np.uint64), np.zeros(2 * n, np.int64)
-    wider[:n], wider_counts[:n] = pairs, counts
-    for row in range(n):
-        slots[_slot(slots, wider, pairs[row, 0], pairs[row, 1])] = row
-    return slots, wider, wider_counts
+def _doubled(rows):
+    wider = np.zeros((2 * rows.shape[0], 3), np.uint64)
+    for row in range(rows.shape[0]):
+        if rows[row, 2] != 0:
+            place = _place(wider, rows[row, 0], rows[row, 1])
+            for column in range(3):
+                wider[place, column] = rows[row, column]
+    return wider
