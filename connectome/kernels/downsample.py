@@ -199,14 +199,11 @@ def mode_rows(a, b, c, d, step, result, is_unsure):
             result[x], is_unsure[x] = _mode_of_two(cell)
             n_unsure += is_unsure[x]
         if n_unsure * MANY_UNSURE > whole:
-            for x in range(whole):
-                cell = (a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1], c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1])
-                result[x] = _mode_of_eight(cell)
+            _mode_of_eights(a, b, c, d, 0, whole, result)
         elif n_unsure:
             for x in range(whole):
                 if is_unsure[x]:
-                    u, v = 2 * x, 2 * x + 1
-                    result[x] = _mode_of_eight((a[u], a[v], b[u], b[v], c[u], c[v], d[u], d[v]))
+                    _mode_of_eights(a, b, c, d, x, x + 1, result)
     if whole < result.size:
         result[whole] = _mode_of_four(a[last], b[last], c[last], d[last])
 
@@ -223,15 +220,27 @@ def _mode_of_two(cell):
 
 
 @jit
-def _mode_of_eight(cell):
-    p, q, r, s, t, u, v, w = cell
-    first = _winner(
-        _winner((p, _copies(p, cell)), (q, _copies(q, cell))), _winner((r, _copies(r, cell)), (s, _copies(s, cell)))
-    )
-    second = _winner(
-        _winner((t, _copies(t, cell)), (u, _copies(u, cell))), _winner((v, _copies(v, cell)), (w, _copies(w, cell)))
-    )
-    return _winner(first, second)[0]
+def _mode_of_eights(a, b, c, d, start, stop, result):
+    """Pool cells `start` to `stop` of four rows, whatever they hold.
+
+    Each pair is compared once, in words as wide as labels, in the loop itself: only so are there vectors.
+    """
+    number = np.uint64
+    for x in range(start, stop):
+        p, q, r, s = a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1]
+        t, u, v, w = c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1]
+        pq, pr, ps, pt = number(p == q), number(p == r), number(p == s), number(p == t)
+        pu, pv, pw, qr = number(p == u), number(p == v), number(p == w), number(q == r)
+        qs, qt, qu, qv = number(q == s), number(q == t), number(q == u), number(q == v)
+        qw, rs, rt, ru = number(q == w), number(r == s), number(r == t), number(r == u)
+        rv, rw, st, su = number(r == v), number(r == w), number(s == t), number(s == u)
+        sv, sw, tu, tv = number(s == v), number(s == w), number(t == u), number(t == v)
+        tw, uv, uw, vw = number(t == w), number(u == v), number(u == w), number(v == w)
+        first = _winner((p, pq + pr + ps + pt + pu + pv + pw), (q, pq + qr + qs + qt + qu + qv + qw))
+        second = _winner((r, pr + qr + rs + rt + ru + rv + rw), (s, ps + qs + rs + st + su + sv + sw))
+        third = _winner((t, pt + qt + rt + st + tu + tv + tw), (u, pu + qu + ru + su + tu + uv + uw))
+        fourth = _winner((v, pv + qv + rv + sv + tv + uv + vw), (w, pw + qw + rw + sw + tw + uw + vw))
+        result[x] = _winner(_winner(first, second), _winner(third, fourth))[0]
 
 
 @jit
