@@ -33,12 +33,12 @@ def contingency(first: Labels, second: Labels, mask: npt.NDArray[np.bool_] | Non
     """
     if first.shape != second.shape or (mask is not None and mask.shape != first.shape):
         raise ValueError(f"shapes must be equal, got {first.shape} and {second.shape}")
-    labels = [np.ascontiguousarray(each).ravel() for each in (first, second)]
+    a, b = np.ascontiguousarray(first).ravel(), np.ascontiguousarray(second).ravel()
     counted = np.zeros(0, np.bool_) if mask is None else np.ascontiguousarray(mask).ravel()
     rows, voxel, n = np.zeros((FIRST_ROWS, 3), np.uint64), 0, 0
-    while voxel < labels[0].size:
-        voxel, n = _count_runs(*labels, counted, voxel, rows, n)
-        if voxel < labels[0].size:
+    while voxel < a.size:
+        voxel, n = _count_runs(a, b, counted, voxel, rows, n)
+        if voxel < a.size:
             rows = _doubled(rows)
     rows = rows[rows[:, 2] != 0]
     return add_tables([(rows[:, :2], rows[:, 2].astype(np.int64))])
@@ -50,10 +50,19 @@ def add_tables(tables: list[tuple[Labels, Counts]]) -> tuple[Labels, Counts]:
     counts = np.concatenate([np.zeros(0, np.int64), *(table[1] for table in tables)])
     if counts.size == 0:
         return pairs, counts
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    pairs = pairs[order]
-    first = np.flatnonzero(np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1))))
-    return pairs[first], np.add.reduceat(counts[order], first)
+    order = _order(pairs[:, 0], pairs[:, 1])
+    a, b = pairs[order, 0], pairs[order, 1]
+    first = np.flatnonzero(np.concatenate(([True], (a[1:] != a[:-1]) | (b[1:] != b[:-1]))))
+    return np.stack([a[first], b[first]], axis=1), np.add.reduceat(counts[order], first)
+
+
+def _order(a: Labels, b: Labels) -> npt.NDArray[np.int64]:
+    """Sort pairs as one number where both fit in 64 bits: that is several times as fast as two sorts."""
+    shift = int(b.max()).bit_length()
+    if shift + int(a.max()).bit_length() <= 64:
+        keys = (a << np.uint64(shift)) | b if shift < 64 else b
+        return np.argsort(keys)
+    return np.lexsort((b, a))
 
 
 @jit_bare

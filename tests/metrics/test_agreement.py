@@ -47,6 +47,16 @@ def test_tables_of_parts_add_up(arrays, cut):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize("wide", [0, 40, 63])
+def test_labels_of_any_width_are_sorted(wide):
+    random = np.random.default_rng(wide)
+    first, second = random.integers(0, 3, (2, 500)).astype(np.uint64)
+    first, second = first << np.uint64(wide), second << np.uint64(min(wide, 62))
+    pairs, counts = contingency(first, second)
+    assert [tuple(pair) for pair in pairs.tolist()] == sorted(naive_contingency(first, second))
+    assert dict(zip(map(tuple, pairs.tolist()), counts.tolist(), strict=True)) == naive_contingency(first, second)
+
+
 def test_many_pairs_grow_the_table():
     labels = np.arange(1, 5001, dtype=np.uint64)
     pairs, counts = contingency(labels, labels[::-1].copy())
