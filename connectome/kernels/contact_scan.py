@@ -14,29 +14,32 @@ AREA, MEAN, MAXIMUM, QUANTILE = 0, 1, 2, 3
 
 # Rows of a strip. The pairs that are alive in one section of a strip fit into the second-level cache.
 _STRIP = 64
+# Contacts that wait until they are added together.
+_BATCH = 512
 
 
 @jit
 def count_contacts(numbers):
     """Bound the contacts from above: pairs of neighbours that differ, background among them."""
     nz, ny, nx = numbers.shape
+    flat, width = numbers.reshape(numbers.size), np.uint64(nx)
     n = 0
     for z in range(nz):
         for y in range(ny):
-            here = numbers[z, y]
-            n += _count_differing(here[1:], here[: nx - 1])
+            row = np.uint64((z * ny + y) * nx)
+            n += _count_differing(flat, row + np.uint64(1), row, width - np.uint64(1))
             if y > 0:
-                n += _count_differing(here, numbers[z, y - 1])
+                n += _count_differing(flat, row, row - width, width)
             if z > 0:
-                n += _count_differing(here, numbers[z - 1, y])
+                n += _count_differing(flat, row, row - width * np.uint64(ny), width)
     return n
 
 
 @jit
-def _count_differing(a, b):
+def _count_differing(numbers, row, other, width):
     n = np.int32(0)
-    for x in range(a.size):
-        n += np.int32(a[x] != b[x])
+    for x in range(width):
+        n += np.int32(numbers[row + x] != numbers[other + x])
     return n
 
 
@@ -62,61 +65,67 @@ def add_contacts(table, numbers, margin, affinities, values):
     origin, steps, mask, bins, kind = values
     nz, ny, nx = numbers.shape
     mz, my, mx = margin
-    flags, positions, late = row_of_flags(nx), np.empty(nx, np.int32), np.empty(nx + 1, np.int32)
-    homes, keys, sums = np.empty(nx, np.int32), np.empty(nx, np.int64), np.empty(nx, np.int64)
+    numbers, affinities = numbers.reshape(numbers.size), affinities.reshape(affinities.size)
+    (flags, words), positions = row_of_flags(nx), np.empty(nx, np.uint32)
+    homes, left = np.empty(_BATCH + nx, np.uint32), np.empty(_BATCH + nx + 1, np.uint32)
+    keys, sums = np.empty(_BATCH + nx, np.int64), np.empty(_BATCH + nx, np.int64)
+    n_waiting = 0
+    below = (ny * nx, nx, 1)
     for strip in range(my, ny, _STRIP):
         for z in range(mz, nz):
             for y in range(strip, min(strip + _STRIP, ny)):
                 for axis in range(3):
                     first = max(mx, 1) if axis == 2 else mx
-                    if (axis == 0 and z == 0) or (axis == 1 and y == 0) or first == nx:
+                    if (axis == 0 and z == 0) or (axis == 1 and y == 0):
                         continue
-                    mine = numbers[z, y, first:]
-                    if axis == 0:
-                        other = numbers[z - 1, y, first:]
-                    elif axis == 1:
-                        other = numbers[z, y - 1, first:]
-                    else:
-                        other = numbers[z, y, first - 1 : nx - 1]
-                    _flag_contacts(mine, other, flags)
-                    n = positions_of(flags, positions)
-                    if n == 0:
-                        continue
+                    row = (z * ny + y) * nx + first
+                    _flag_contacts(numbers, np.uint64(row), np.uint64(row - below[axis]), np.uint64(nx - first), flags)
+                    n = positions_of(words, positions)
                     if kind == AREA:
                         value = np.int64(1) if axis == 2 else np.int64(axis) << 32
-                        _face_values(mine, other, positions[:n], value, homes, keys, sums)
+                        _face_values(numbers, row, below[axis], positions, n, value, homes, keys, sums, n_waiting)
                     else:
                         index = origin + z * steps[0] + y * steps[1] + first
-                        row = affinities[axis, z, y, first:]
+                        given = (axis * numbers.size, index, axis, mask, bins, kind)
                         _affinity_values(
-                            mine, other, positions[:n], row, index, axis, mask, bins, kind, homes, keys, sums
+                            numbers, row, below[axis], positions, n, affinities, given, homes, keys, sums, n_waiting
                         )
-                    table = add_values(table, homes, keys, sums, late, n, kind == MAXIMUM)
-    return table
+                    n_waiting += n
+                    if n_waiting > _BATCH:
+                        table = add_values(table, homes, keys, sums, left, n_waiting, kind == MAXIMUM)
+                        n_waiting = 0
+    return add_values(table, homes, keys, sums, left, n_waiting, kind == MAXIMUM)
 
 
 @jit
-def _flag_contacts(mine, other, flags):
-    for x in range(mine.size):
-        flags[x] = np.uint8((mine[x] != other[x]) & (mine[x] != 0) & (other[x] != 0))
-    flags[mine.size :] = 0
+def _flag_contacts(numbers, row, other, width, flags):
+    for x in range(width):
+        a, b = numbers[row + x], numbers[other + x]
+        flags[x] = np.uint8((a != b) & (a != 0) & (b != 0))
+    for x in range(width, np.uint64(flags.size)):
+        flags[x] = 0
 
 
 @jit
-def _face_values(mine, other, positions, value, homes, keys, values):
-    for i in range(positions.size):
-        x = np.int64(positions[i])
-        homes[i] = max(mine[x], other[x])
-        keys[i] = np.int64(min(mine[x], other[x])) << LEVEL_BITS
-        values[i] = value
+def _face_values(numbers, row, below, positions, n, value, homes, keys, values, at):
+    row, below, at = np.uint64(row), np.uint64(below), np.uint64(at)
+    for i in range(np.uint64(n)):
+        voxel = row + np.uint64(positions[i])
+        a, b = numbers[voxel], numbers[voxel - below]
+        homes[at + i] = max(a, b)
+        keys[at + i] = np.int64(min(a, b)) << LEVEL_BITS
+        values[at + i] = value
 
 
 @jit
-def _affinity_values(mine, other, positions, affinities, index, axis, mask, bins, kind, homes, keys, values):
-    for i in range(positions.size):
-        x = np.int64(positions[i])
-        affinity = np.int64(affinities[x])
+def _affinity_values(numbers, row, below, positions, n, affinities, given, homes, keys, values, at):
+    channel, index, axis, mask, bins, kind = given
+    row, below, at, channel = np.uint64(row), np.uint64(below), np.uint64(at), np.uint64(channel)
+    for i in range(np.uint64(n)):
+        x = np.uint64(positions[i])
+        a, b = numbers[row + x], numbers[row + x - below]
+        affinity = np.int64(affinities[channel + row + x])
         level = (affinity * bins) >> 8 if kind == QUANTILE else 0
-        homes[i] = max(mine[x], other[x])
-        keys[i] = (np.int64(min(mine[x], other[x])) << LEVEL_BITS) | level
-        values[i] = (affinity << HASH_BITS) | location_hash(index + x, axis, mask)
+        homes[at + i] = max(a, b)
+        keys[at + i] = (np.int64(min(a, b)) << LEVEL_BITS) | level
+        values[at + i] = (affinity << HASH_BITS) | location_hash(index + np.int64(x), axis, mask)

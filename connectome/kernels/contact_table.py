@@ -15,11 +15,13 @@ import numpy.typing as npt
 from connectome.kernels.jit import jit
 from connectome.kernels.pair_order import LEVEL_BITS, index_bits, sort_buckets, starts_of_counts
 
-# A record: key (other number << LEVEL_BITS | level), value, home number << 32 | count.
+# The words of a record: key (other number << LEVEL_BITS | level), value, home number << 32 | count.
 _KEY, _VALUE, _HOME = 0, 1, 2
 # Record 0 is never found; record 1 takes what is turned away, so that adding needs no branch.
 _NOWHERE = 1
 _FIRST_RECORD = 2
+# Slots of its bucket that a pair looks at before it goes to the common ones.
+_PROBES = 8
 _COUNT = (1 << 32) - 1
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_HOME = np.uint64(0xBF58476D1CE4E5B9)
@@ -31,24 +33,24 @@ class ContactTable(NamedTuple):
 
     Attributes
     ----------
-    slots : int32 array
+    slots : uint32 array
         A bucket of records by home number, 0 where empty.
-    records : int64 array, shape (n, 3)
-        Room for all records; what is not used is never touched.
+    records : int64 array, three words to a record
+        Room for all of them; what is not used is never touched.
     common : int32 array
         Slots of the pairs that found their bucket full, open addressing.
     state : int64 array
         The next record, the records in `common`, and the slots of a bucket as a power of two.
     """
 
-    slots: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.uint32]
     records: npt.NDArray[np.int64]
     common: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
 
     def without_slots(self) -> ContactTable:
         """Return the table for `sorted_rows`, which needs no slots and would be short of their memory."""
-        return self._replace(slots=np.zeros(0, np.int32), common=np.zeros(0, np.int32))
+        return self._replace(slots=np.zeros(0, np.uint32), common=np.zeros(0, np.int32))
 
 
 class ContactRows(NamedTuple):
@@ -69,81 +71,75 @@ def new_table(n_numbers: int, n_values: int) -> ContactTable:
     24 bytes for each record that is used, 16 to 256 for each number (4 to 64 slots, by how many values it may get).
     """
     bits = min(max((n_values // max(n_numbers, 1)).bit_length() - 1, 2), 6)
-    slots = np.zeros((n_numbers + 1) << bits, np.int32)
-    records = np.zeros((n_values + _FIRST_RECORD, 3), np.int64)
-    records[0, _KEY] = -1
+    slots = np.zeros((n_numbers + 1) << bits, np.uint32)
+    records = np.zeros(3 * (n_values + _FIRST_RECORD), np.int64)
+    records[_KEY] = -1
     return ContactTable(slots, records, np.zeros(1 << 10, np.int32), np.array([_FIRST_RECORD, 0, bits], np.int64))
 
 
 @jit
-def add_values(table, homes, keys, values, late, n, largest):
+def add_values(table, homes, keys, values, left, n, largest):
     """Add `n` values to their records, or keep the largest of each record.
 
-    The first slot of a bucket that a pair looks at is mostly right or empty; this is decided without a branch.
-    The others are put off to `late` (indices) and looked up in turn.
+    All pairs look at the first slot of their probe sequence, those that met another pair there at the second, and
+    so on: a round is free of branches, and most pairs are done after one. `left` is room for `n` indices.
     """
     slots, records, common, state = table
-    bits = state[2]
-    shift = np.uint64(64 - bits)
-    record, n_late = state[0], np.int64(0)
     for i in range(n):
-        home, key, value = np.int64(homes[i]), keys[i], values[i]
-        place = (home << bits) | np.int64((np.uint64(key) * _MIX) >> shift)
-        met = np.int64(slots[place])
-        is_it = records[met, _KEY] == key
-        is_empty = met == 0
-        is_late = np.int64(not (is_it | is_empty))
-        late[n_late] = i
-        n_late += is_late
-        target = met if is_it else record
-        slots[place] = met if is_late else target
-        target = _NOWHERE if is_late else target
-        record += np.int64(is_empty)
-        records[target, _KEY] = key
-        before = records[target, _VALUE]
-        records[target, _VALUE] = max(before, value) if largest else before + value
-        records[target, _HOME] = ((records[target, _HOME] & _COUNT) | (home << 32)) + 1
-    state[0] = record
-    for k in range(n_late):
-        i = late[k]
-        home, key, value = np.int64(homes[i]), keys[i], values[i]
+        left[i] = i
+    for probe in range(min(1 << state[2], _PROBES)):
+        if n == 0:
+            break
+        state[0], n = _add_round(slots, records, state[0], state[2], homes, keys, values, left, n, probe, largest)
+    for k in range(n):
+        i = left[k]
         if 2 * state[1] > common.size:
             common = _grown(common, records)
-        target = _look_further(slots, records, common, state, home, key)
-        before = records[target, _VALUE]
-        records[target, _VALUE] = max(before, value) if largest else before + value
-        records[target, _HOME] += 1
+        home, key, value = np.int64(homes[i]), keys[i], values[i]
+        place = _place(common, records, home, key)
+        record = np.int64(common[place])
+        if record == 0:
+            record = state[0]
+            common[place] = record
+            records[3 * record + _KEY] = key
+            records[3 * record + _HOME] = home << 32
+            state[0] += 1
+            state[1] += 1
+        before = records[3 * record + _VALUE]
+        records[3 * record + _VALUE] = max(before, value) if largest else before + value
+        records[3 * record + _HOME] += 1
     return ContactTable(slots, records, common, state)
 
 
 @jit
-def _look_further(slots, records, common, state, home, key):
-    """Return the record of a pair that is not in the first slot of its bucket; make one if it has none."""
-    bits = state[2]
-    first = home << bits
-    offset = np.int64((np.uint64(key) * _MIX) >> np.uint64(64 - bits))
-    new = state[0]
-    for k in range(1, 1 << bits):
-        place = first | ((offset + k) & ((1 << bits) - 1))
-        met = np.int64(slots[place])
-        if met == 0:
-            slots[place] = new
-            records[new, _KEY] = key
-            records[new, _HOME] = home << 32
-            state[0] += 1
-            return new
-        if records[met, _KEY] == key:
-            return met
-    place = _place(common, records, home, key)
-    met = np.int64(common[place])
-    if met != 0:
-        return met
-    common[place] = new
-    records[new, _KEY] = key
-    records[new, _HOME] = home << 32
-    state[0] += 1
-    state[1] += 1
-    return new
+def _add_round(slots, records, next_record, bits, homes, keys, values, left, n, probe, largest):
+    """Add what finds its record, or an empty slot, at the probe; keep the others in `left`, and count them.
+
+    Everything that is an index is unsigned, or the compiled code checks each for being negative.
+    """
+    bits, probe, new = np.uint64(bits), np.uint64(probe), np.uint64(next_record)
+    shift, wrap = np.uint64(64) - bits, (np.uint64(1) << bits) - np.uint64(1)
+    n_left = np.uint64(0)
+    for k in range(np.uint64(n)):
+        i = np.uint64(left[k])
+        home, key, value = np.uint64(homes[i]), keys[i], values[i]
+        place = (home << bits) | ((((np.uint64(key) * _MIX) >> shift) + probe) & wrap)
+        met = np.uint64(slots[place])
+        is_it = records[np.uint64(3) * met] == key
+        is_empty = met == np.uint64(0)
+        is_other = not (is_it | is_empty)
+        left[n_left] = i
+        n_left += np.uint64(is_other)
+        # Slot 0 is nobody's: writing there instead of the slot just read spares the next contact the wait for it.
+        slots[place if is_empty else np.uint64(0)] = new
+        target = met if is_it else new
+        target = np.uint64(3) * (np.uint64(_NOWHERE) if is_other else target)
+        new += np.uint64(is_empty)
+        records[target] = key
+        before = records[target + np.uint64(_VALUE)]
+        records[target + np.uint64(_VALUE)] = max(before, value) if largest else before + value
+        records[target + np.uint64(_HOME)] = (records[target + np.uint64(_HOME)] | np.int64(home << np.uint64(32))) + 1
+    return np.int64(new), np.int64(n_left)
 
 
 @jit
@@ -156,7 +152,7 @@ def _place(common, records, home, key):
     place = np.int64(mixed >> np.uint64(32)) & wrap
     while common[place] != 0:
         met = np.int64(common[place])
-        if records[met, _KEY] == key and records[met, _HOME] >> 32 == home:
+        if records[3 * met + _KEY] == key and records[3 * met + _HOME] >> 32 == home:
             break
         place = (place + 1) & wrap
     return place
@@ -168,7 +164,7 @@ def _grown(common, records):
     for slot in range(common.size):
         record = np.int64(common[slot])
         if record != 0:
-            wider[_place(wider, records, records[record, _HOME] >> 32, records[record, _KEY])] = record
+            wider[_place(wider, records, records[3 * record + _HOME] >> 32, records[3 * record + _KEY])] = record
     return wider
 
 
@@ -180,7 +176,7 @@ def sorted_rows(table: ContactTable, ids: npt.NDArray[np.uint64]) -> ContactRows
     O(rows); 8 bytes per row beside the records and the result.
     """
     n = int(table.state[0]) - _FIRST_RECORD
-    records = table.records[_FIRST_RECORD : n + _FIRST_RECORD]
+    records = table.records[3 * _FIRST_RECORD : 3 * (n + _FIRST_RECORD)]
     bits = index_bits(n, ids.size, LEVEL_BITS)
     keys = np.empty(n, np.uint64)
     _order(records, keys, np.zeros(ids.size + 2, np.int64), bits)
@@ -193,25 +189,29 @@ def sorted_rows(table: ContactTable, ids: npt.NDArray[np.uint64]) -> ContactRows
 @jit
 def _order(records, keys, stops, bits):
     """Sort by (other, home, level); the record's index is the key's last `bits` bits."""
-    for record in range(keys.size):
-        stops[(records[record, _KEY] >> LEVEL_BITS) + 1] += 1
+    three, level_bits, bits = np.uint64(3), np.uint64(LEVEL_BITS), np.uint64(bits)
+    for record in range(np.uint64(keys.size)):
+        stops[(np.uint64(records[three * record]) >> level_bits) + np.uint64(1)] += 1
     starts_of_counts(stops)
-    for record in range(keys.size):
-        other = records[record, _KEY] >> LEVEL_BITS
-        level = records[record, _KEY] & ((1 << LEVEL_BITS) - 1)
-        home = records[record, _HOME] >> 32
-        keys[stops[other]] = np.uint64((((home << LEVEL_BITS) | level) << bits) | record)
+    for record in range(np.uint64(keys.size)):
+        key = np.uint64(records[three * record])
+        home = np.uint64(records[three * record + np.uint64(_HOME)]) >> np.uint64(32)
+        pair = (home << level_bits) | (key & ((np.uint64(1) << level_bits) - np.uint64(1)))
+        other = key >> level_bits
+        keys[np.uint64(stops[other])] = (pair << bits) | record
         stops[other] += 1
     sort_buckets(keys, stops)
 
 
 @jit
 def _fill(records, keys, mask, ids, a, b, level, value, count):
-    for row in range(keys.size):
-        record = np.int64(keys[row] & mask)
-        key, home = records[record, _KEY], records[record, _HOME]
-        a[row] = ids[(key >> LEVEL_BITS) - 1]
-        b[row] = ids[(home >> 32) - 1]
-        level[row] = key & ((1 << LEVEL_BITS) - 1)
-        value[row] = records[record, _VALUE]
-        count[row] = home & _COUNT
+    one, level_bits = np.uint64(1), np.uint64(LEVEL_BITS)
+    for row in range(np.uint64(keys.size)):
+        record = np.uint64(3) * (keys[row] & mask)
+        key = np.uint64(records[record])
+        home = np.uint64(records[record + np.uint64(_HOME)])
+        a[row] = ids[(key >> level_bits) - one]
+        b[row] = ids[(home >> np.uint64(32)) - one]
+        level[row] = key & ((one << level_bits) - one)
+        value[row] = records[record + np.uint64(_VALUE)]
+        count[row] = home & np.uint64(_COUNT)

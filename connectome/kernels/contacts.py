@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.kernels.coarse_contacts import count_faces, labels_are_large
 from connectome.kernels.contact_scan import AREA, add_contacts, count_contacts
 from connectome.kernels.contact_table import new_table, sorted_rows
 from connectome.kernels.edge_pool import Columns
-from connectome.kernels.label_numbers import number_labels
+from connectome.kernels.label_numbers import MOST_VOXELS, number_labels
 from connectome.kernels.pair_order import order_of_pairs
 
 _AXES = ("z", "y", "x")
@@ -46,17 +47,40 @@ def contacts(labels: npt.NDArray[Any], read_box: Box | None = None, write_box: B
 
     Notes
     -----
-    O(voxels), one look-up per face between labels; 4 bytes per voxel, 256 per label and 72 per row at most.
+    O(voxels), one look-up per face between labels. Small labels take 4 bytes per voxel, at most 256 per label and
+    72 per row; large ones nothing per voxel, and are told from a sixteenth of the rows.
     """
     margin = _margin(labels, read_box, write_box)
+    labels = np.ascontiguousarray(labels)
+    if labels.size and labels.size <= MOST_VOXELS and labels_are_large(labels):
+        return _contacts_of_large(labels, margin)
+    return _contacts_of_small(labels, margin)
+
+
+def _contacts_of_large(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Columns:
+    a, b, xy, counts = np.ascontiguousarray(count_faces(labels, margin).T)
+    if a.size == 0:
+        return _columns(a, b, xy.view(np.int64), counts.view(np.int64))
+    order = order_of_pairs(a, b, np.zeros(a.size, np.uint8))[2]
+    return _columns(a[order], b[order], xy[order].view(np.int64), counts[order].view(np.int64))
+
+
+def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Columns:
     ids, _, numbers = number_labels(labels)
     table = new_table(ids.size, count_contacts(numbers))
     nothing = np.zeros((3, 1, 1, 1), np.uint8)
     table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA))
     del numbers
     rows = sorted_rows(table.without_slots(), ids)
-    x, y = rows.values & 0xFFFFFFFF, rows.values >> 32
-    return {"a": rows.a, "b": rows.b, "z": rows.counts - x - y, "y": y, "x": x}
+    return _columns(rows.a, rows.b, rows.values, rows.counts)
+
+
+def _columns(
+    a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64], xy: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+) -> Columns:
+    """Split the faces of each pair by axis: x is in the low half of `xy`, y in the high one, z is the rest."""
+    x, y = xy & 0xFFFFFFFF, xy >> 32
+    return {"a": a, "b": b, "z": counts - x - y, "y": y, "x": x}
 
 
 def pool_contacts(tables: Sequence[Columns]) -> Columns:

@@ -2,6 +2,9 @@
 
 A branch per voxel is mispredicted at every other border of a fragment. Eight flags are packed to bits by one
 multiplication, and a loop over 64 flags leaves once.
+
+Rows are given by offsets into flat arrays, in uint64: slices would be counted, which costs more than a row of
+comparisons, and signed offsets might be negative, which keeps loops from being vectorised.
 """
 
 from __future__ import annotations
@@ -28,14 +31,14 @@ def _trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001
 
 @jit
 def row_of_flags(n):
-    """Return `n` cleared flags (uint8 0 or 1) in whole words of 64."""
-    return np.zeros((n + 63) // 64 * 64, np.uint8)
+    """Return `n` cleared flags (uint8 0 or 1) in whole words of 64, and the same as uint64."""
+    flags = np.zeros((n + 63) // 64 * 64, np.uint8)
+    return flags, flags.view(np.uint64)
 
 
 @jit
-def positions_of(flags, positions):
-    """Write the ascending positions of the set flags; return how many."""
-    words = flags.view(np.uint64)
+def positions_of(words, positions):
+    """Write the ascending positions of the set flags, given as words; return how many."""
     n = 0
     for first in range(0, words.size, 8):
         bits = np.uint64(0)

@@ -65,9 +65,9 @@ def number_labels(
         ranks = np.zeros(n + 1, np.int32)
         ranks[order + 1] = np.arange(1, n + 1)
         ids, final = ids[order], ranks[final]
-    sizes = np.zeros((n + 1, 2), np.int32)
-    _renumber(numbers.reshape(-1), final, sizes)
-    return ids, sizes[1:].sum(axis=1, dtype=np.int64), numbers
+    sizes, odd_sizes = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int32)
+    _renumber(numbers.reshape(-1), final, sizes, odd_sizes)
+    return ids, (sizes + odd_sizes)[1:], numbers
 
 
 @jit
@@ -77,55 +77,62 @@ def _number_pieces(labels, numbers):
     flat = labels.reshape(labels.size)
     ids = np.empty(1 << 10, np.uint64)
     n = 0
-    flags, unknown = row_of_flags(nx), np.empty(nx, np.int32)
+    (flags, words), unknown = row_of_flags(nx), np.empty(nx, np.int32)
+    width = np.uint64(nx)
     for z in range(nz):
         for y in range(ny):
-            row = (z * ny + y) * nx
-            here, mine = flat[row : row + nx], numbers[row : row + nx]
-            mine[:] = 0
+            row = np.uint64((z * ny + y) * nx)
+            _start_row(numbers, row, width)
             if y > 0:
-                _continue(here, mine, flat[row - nx : row], numbers[row - nx : row])
+                _continue(flat, numbers, row, row - width, width)
             if z > 0:
-                below = row - ny * nx
-                _continue(here, mine, flat[below : below + nx], numbers[below : below + nx])
-            _flag_unknown(here, mine, flags)
-            n_unknown = positions_of(flags, unknown)
+                _continue(flat, numbers, row, row - width * np.uint64(ny), width)
+            _flag_unknown(flat, numbers, row, width, flags)
+            n_unknown = positions_of(words, unknown)
             if n + n_unknown >= ids.size:
                 ids = _longer(ids, n + n_unknown + 1)
-            n = _number_unknown(here, mine, unknown[:n_unknown], ids, n)
+            n = _number_unknown(flat, numbers, row, nx, unknown, n_unknown, ids, n)
     return ids[:n], n
 
 
 @jit
-def _number_unknown(here, mine, unknown, ids, n):
+def _start_row(numbers, row, width):
+    for x in range(width):
+        numbers[row + x] = 0
+
+
+@jit
+def _continue(labels, numbers, row, other, width):
+    """Take over the numbers of the row at `other` where the labels are the same."""
+    for x in range(width):
+        mine = numbers[row + x]
+        numbers[row + x] = numbers[other + x] if labels[row + x] == labels[other + x] else mine
+
+
+@jit
+def _flag_unknown(labels, numbers, row, width, flags):
+    for x in range(width):
+        flags[x] = np.uint8((numbers[row + x] == 0) & (labels[row + x] != 0))
+
+
+@jit
+def _number_unknown(labels, numbers, row, nx, unknown, n_unknown, ids, n):
     """Give voxels the number of a neighbour in the row, or a new one; without branches, for they cannot be foreseen."""
-    for i in range(unknown.size - 1, -1, -1):
-        x = np.int64(unknown[i])
-        after = min(x + 1, here.size - 1)
-        mine[x] = mine[after] if here[after] == here[x] else 0
-    for i in range(unknown.size):
-        x = np.int64(unknown[i])
-        before = max(x - 1, 0)
-        number = mine[before] if here[before] == here[x] else mine[x]
-        number = mine[x] if mine[x] != 0 else number
+    one, last = np.uint64(1), row + np.uint64(nx) - np.uint64(1)
+    for i in range(n_unknown - 1, -1, -1):
+        voxel = row + np.uint64(unknown[i])
+        after = voxel + one if voxel < last else last
+        numbers[voxel] = numbers[after] if labels[after] == labels[voxel] else 0
+    for i in range(n_unknown):
+        voxel = row + np.uint64(unknown[i])
+        before = voxel - one if voxel > row else row
+        number = numbers[before] if labels[before] == labels[voxel] else numbers[voxel]
+        number = numbers[voxel] if numbers[voxel] != 0 else number
         is_new = np.int64(number == 0)
-        ids[n] = here[x]
+        ids[n] = labels[voxel]
         n += is_new
-        mine[x] = n if is_new else number
+        numbers[voxel] = n if is_new else number
     return n
-
-
-@jit
-def _continue(here, mine, other, numbers):
-    """Take over the numbers of the row `other` where the labels are the same."""
-    for x in range(here.size):
-        mine[x] = numbers[x] if here[x] == other[x] else mine[x]
-
-
-@jit
-def _flag_unknown(here, mine, flags):
-    for x in range(here.size):
-        flags[x] = np.uint8((mine[x] == 0) & (here[x] != 0))
 
 
 @jit
@@ -156,15 +163,17 @@ def _join_numbers(ids, slots, final):
 
 
 @jit
-def _renumber(numbers, final, sizes):
+def _renumber(numbers, final, sizes, odd_sizes):
     """Replace numbers and count voxels, even and odd ones apart: two of one label would wait for each other."""
-    for voxel in range(0, numbers.size - 1, 2):
-        even, odd = final[numbers[voxel]], final[numbers[voxel + 1]]
+    for pair in range(np.uint64(numbers.size // 2)):
+        voxel = np.uint64(2) * pair
+        even = final[np.uint64(numbers[voxel])]
+        odd = final[np.uint64(numbers[voxel + np.uint64(1)])]
         numbers[voxel] = even
-        numbers[voxel + 1] = odd
-        sizes[even, 0] += 1
-        sizes[odd, 1] += 1
+        numbers[voxel + np.uint64(1)] = odd
+        sizes[np.uint64(even)] += 1
+        odd_sizes[np.uint64(odd)] += 1
     if numbers.size % 2:
         last = final[numbers[numbers.size - 1]]
         numbers[numbers.size - 1] = last
-        sizes[last, 0] += 1
+        sizes[last] += 1

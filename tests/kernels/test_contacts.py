@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Halo
-from connectome.kernels.contacts import areas_nm2, contacts, pool_contacts
+from connectome.kernels.contacts import _contacts_of_large, _contacts_of_small, areas_nm2, contacts, pool_contacts
 from tests.naive import contacts as naive
 from tests.naive.fragments import grown
 from tests.strategies import boxes_in, crop
@@ -56,6 +56,8 @@ def test_a_block_owns_the_faces_to_its_lower_neighbours(data):
     read_box = grown(box, Halo(low=(1, 1, 1)), domain)
     margin = tuple(a - r for a, r in zip(box.start, read_box.start, strict=True))
     block = crop(labels, domain, read_box)
+    for count in (_contacts_of_large, _contacts_of_small):
+        assert list(_rows(count(block, margin)).items()) == _expected(naive.contacts(block, margin))
     assert list(_rows(contacts(block, read_box, box)).items()) == _expected(naive.contacts(block, margin))
 
 
@@ -73,6 +75,13 @@ def test_blocks_add_up_to_the_whole(data):
     pooled, whole = pool_contacts(data.draw(st.permutations(tables))), contacts(labels)
     assert pooled.keys() == whole.keys()
     assert all(np.array_equal(pooled[name], whole[name]) and pooled[name].dtype == whole[name].dtype for name in whole)
+
+
+def test_many_pairs_of_large_labels_grow_the_table():
+    labels = np.arange(1, 1 + 20**3, dtype=np.uint64).reshape(20, 20, 20)
+    large, small = _contacts_of_large(labels, (0, 0, 0)), _contacts_of_small(labels, (0, 0, 0))
+    assert large["a"].size == 3 * 19 * 20 * 20
+    assert all(np.array_equal(large[name], small[name]) for name in large)
 
 
 def test_areas_are_those_of_faces():
