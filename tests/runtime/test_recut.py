@@ -7,12 +7,15 @@ import pytest
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.kernels.merge_tree import apply_names, unite_pairs
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.prepare import prepare
 from connectome.runtime.recut import check_thresholds, cut, cut_url, evaluate_cuts, measure
 from connectome.runtime.run import run
+from connectome.stages.agglomeration import Agglomeration
 from connectome.store.checksum import checksum
 from connectome.store.volume import Volume
+from connectome.web.scene import open_scene
 from connectome.workflow.plan import Plan, estimate
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
@@ -129,3 +132,31 @@ def test_a_workflow_may_begin_with_stored_edges(stored_affinities, tmp_path):
     again["stages"] = [{"stage": "agglomeration", "linkage": "maximum"}]
     with pytest.raises(InputError, match=r"agglomeration\.linkage is 'maximum', but edges\.linkage is 'mean'"):
         run(Workflow.parse(again), runner="serial")
+
+
+def test_without_a_size_rule_a_higher_cut_is_one_of_the_table_of_merges(stored_affinities, tmp_path):
+    """Greedy merges never get better, so that merges of at least a threshold are those of a run with it."""
+    outcome = run(
+        Workflow.parse(content_of(tmp_path, stored_affinities[0], (32, 32, 32), {"threshold": 0.4})), runner="serial"
+    )
+    tables = {
+        name: outcome.dataset.table(name, outcome.plan.table(name).columns) for name in ("clusters", "seam", "merges")
+    }
+    ids = np.sort(tables["clusters"].read(0)["id"])
+    seam, merges = tables["seam"].read(0), tables["merges"].read()
+    for made in cut(str(tmp_path), (0.4, 0.55, 0.7)):
+        least = np.uint64(Agglomeration(threshold=made.threshold).rule().threshold) << np.uint64(32)
+        pairs = [(seam["a"][seam["linked"]], seam["b"][seam["linked"]])]
+        pairs.append((merges["a"][merges["score"] >= least], merges["b"][merges["score"] >= least]))
+        a, b = (np.searchsorted(ids, np.concatenate(end)) for end in zip(*pairs, strict=True))
+        names = made.dataset.table("names", made.plan.table("names").columns).read(0)
+        order = np.argsort(names["old"])
+        got = apply_names({name: values[order] for name, values in names.items()}, ids)
+        np.testing.assert_array_equal(got, ids[unite_pairs(ids.size, a, b)])
+        assert measure(made).n_merges == (merges["score"] >= least).sum()
+
+
+def test_a_cut_can_be_looked_at(stored_affinities, tmp_path):
+    run(Workflow.parse(content_of(tmp_path, stored_affinities[0], (32, 32, 32), RULES["plain"])), runner="serial")
+    (made,) = cut(str(tmp_path), (0.7,), write=True)
+    assert {layer.name for layer in open_scene(made.dataset.url).layers} == {"fragments", "segmentation"}
