@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from connectome.stages import BlockStage, TreeStage
 from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import Receipt
-from connectome.store.mips import write_levels
+from connectome.store.mips import pooling_steps, write_levels, write_pooled
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Pass, Plan, Task
 
@@ -101,13 +102,22 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
             array = _open(url).read(stage.read_box(name, block), must_exist=name not in plan.external)
             inputs[name] = array[:3] if array.ndim == 4 else array
             traffic.read += inputs[name].nbytes
-    outputs = stage.process(block, **inputs)
+    volumes = {a.name: _open(dataset.volume_url(a.name)) for a in stage.outputs if isinstance(a, VolumeArtifact)}
+    if stage.process_levels is None:
+        outputs = stage.process(block, **inputs)
+    else:
+        (volume,) = volumes.values()
+        outputs = stage.process_levels(block, list(chain.from_iterable(pooling_steps(volume))), **inputs)
     for artifact in stage.outputs:
         if isinstance(artifact, TableArtifact):
             _write_columns(dataset, artifact, task, outputs, traffic)
+            continue
+        volume, made = volumes[artifact.name], outputs[artifact.name]
+        if isinstance(made, list):
+            _checked(artifact, made[0], block.write_box)
+            traffic.written += write_pooled(volume, block.write_box, made)
         else:
-            array = _checked(artifact, outputs[artifact.name], block.write_box)
-            volume = _open(dataset.volume_url(artifact.name))
+            array = _checked(artifact, made, block.write_box)
             traffic.written += write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Block
-from connectome.kernels.relabel import relabel
+from connectome.geometry import Block, Triple
+from connectome.kernels.relabel import relabel_pyramid
 from connectome.stages.stage import Artifact, BlockStage, Columns, VolumeArtifact
 
 
@@ -20,9 +21,20 @@ class Segmentation(BlockStage):
 
     stage: Literal["segmentation"] = "segmentation"
 
-    def process(self, block: Block, *, fragments: npt.NDArray[np.uint64], names: Columns) -> dict[str, Any]:  # noqa: ARG002
+    def process(self, block: Block, *, fragments: npt.NDArray[np.uint64], names: Columns) -> dict[str, Any]:
+        levels = self.process_levels(block, (), fragments=fragments, names=names)["segmentation"]
+        return {"segmentation": levels[0]}
+
+    def process_levels(
+        self,
+        block: Block,  # noqa: ARG002
+        steps: Sequence[Triple],
+        *,
+        fragments: npt.NDArray[np.uint64],
+        names: Columns,
+    ) -> dict[str, Any]:
         old, new = names["old"].astype(np.uint64), names["new"].astype(np.uint64)
-        return {"segmentation": relabel(fragments, old, new)}
+        return {"segmentation": relabel_pyramid(fragments, old, new, steps)}
 
     def peak_bytes(self, block: Block) -> int:
         return 3 * block.write_box.n_voxels

@@ -1,10 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome.geometry import Box, Grid
-from connectome.store.mips import write_levels
+from connectome.kernels.relabel import relabel_pyramid
+from connectome.store.mips import pooling_steps, write_levels, write_pooled
 from connectome.store.pyramid import chunk_extent, is_admissible, level_box, level_shape, pyramid_factors, shard_shape
 from connectome.store.volume import Volume
 from tests.naive.downsample import downsample_mean, downsample_mode
@@ -76,3 +79,30 @@ def test_blocks_pool_to_what_the_whole_pools_to(data):
         assert array.shape == level_shape(shape, factor)
         assert volume.level_box(level) == level_box(box, factor)
         np.testing.assert_array_equal(volume.read(volume.level_box(level), level), array)
+
+
+@pytest.mark.parametrize("factors", [[(1, 1, 1), (1, 2, 2), (2, 4, 4)], [(1, 1, 1), (2, 8, 4), (4, 8, 8)], [(1, 1, 1)]])
+def test_what_a_stage_pooled_is_what_is_pooled_when_written(factors):
+    labels = np.random.default_rng(0).integers(0, 4, (16, 19, 40)).astype(np.uint64)
+    box, nothing, volumes = Box.of_shape(labels.shape), np.zeros(0, np.uint64), []
+    for name in ("before", "when"):
+        volumes.append(
+            Volume.create(
+                f"memory://{name}",
+                box=box,
+                dtype="uint64",
+                voxel_size_nm=(4, 1, 1),
+                write_shape=(8, 16, 16),
+                factors=factors,
+                delete_existing=True,
+            )
+        )
+    steps = list(itertools.chain.from_iterable(pooling_steps(volumes[0])))
+    grid = Grid(box, (8, 16, 16))
+    for part in map(grid.box_at, grid.indices()):
+        block = labels[part.slices]
+        n_bytes = write_pooled(volumes[0], part, relabel_pyramid(block, nothing, nothing, steps))
+        assert n_bytes == write_levels(volumes[1], part, block, is_labels=True)
+    for level in range(len(factors)):
+        before, when = (volume.read(volume.level_box(level), level, must_exist=True) for volume in volumes)
+        np.testing.assert_array_equal(before, when)
