@@ -16,7 +16,7 @@ from rich.console import Console
 
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.runtime.terminal import show, show_bill, show_cuts, show_scores, table_of
+from connectome.runtime.terminal import readable_bytes, show, show_bill, show_cuts, show_scores, table_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -108,15 +108,15 @@ def plan(
     title = f"{planned.domain} at {_sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}"
     table = table_of(title, "pass", "tasks", "read per task", "written per task", "peak per task")
     for row in rows:
-        sizes = [_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
+        sizes = [readable_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
         table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
     show(table)
     print(f"{total:,} tasks")
     root = max((row["peak_bytes"] for row in rows if row["name"].endswith(".reduce")), default=0)
     if root > LARGEST_ROOT:
         print(
-            f"The root of the agglomeration's tree is estimated at {_bytes(root)} in one task, from figures of FIB-25 "
-            "that grow with the volume: more than one machine holds. Segment parts of the volume."
+            f"The root of the agglomeration's tree is estimated at {readable_bytes(root)} in one task, from figures of "
+            "FIB-25 that grow with the volume: more than one machine holds. Segment parts of the volume."
         )
 
 
@@ -209,9 +209,11 @@ def evaluate(
 def _evaluate_cuts(
     dataset: str, truth: str, thresholds: list[float], mask: str | None, part: Box | None, as_json: bool
 ) -> None:
+    from connectome.runtime.progress import ProgressDisplay
     from connectome.runtime.recut import cut, evaluate_cuts
 
-    cuts = cut(dataset.removesuffix("#fragments"), thresholds)
+    with ProgressDisplay(_ERRORS) as display:
+        cuts = cut(dataset.removesuffix("#fragments"), thresholds, display=display)
     scores = evaluate_cuts(cuts, truth, mask_url=mask, box=part)
     best = min(range(len(cuts)), key=lambda n: scores[n].voi)
     if not as_json:
@@ -361,14 +363,6 @@ def _floats(text: str, n: int, option: str) -> tuple[float, ...]:
 
 def _sizes(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError
 
 
 def _thresholds(text: str) -> list[float]:

@@ -114,6 +114,9 @@ def test_what_cannot_be_cut_is_refused(stored_affinities, tmp_path):
     with pytest.raises(InputError, match=r"threshold 0\.3: .*small_threshold is 0\.4, above threshold 0\.3"):
         cut(str(tmp_path / "run"), (0.3,))
     (made,) = cut(str(tmp_path / "run"), (0.5,))
+    (tmp_path / "run" / "tables" / "edges" / "0" / "1_0_1.parquet").unlink()
+    with pytest.raises(InputError, match=r"cuts/0\.7 could not be made: .* replay .*agglomeration\.reduce:1,0,1"):
+        cut(str(tmp_path / "run"), (0.7,))
     with pytest.raises(InputError, match="has no edges of its own: give"):
         cut(made.dataset.url, (0.7,))
 
