@@ -1,4 +1,4 @@
-"""The one compiler decorator of the project.
+"""How kernels are compiled: `jit`; `jit_bare` where no array is made; `inlined` for small pieces of either.
 
 `nogil` lets Dask's threads overlap, `cache` spares a fresh worker the compilation, and `parallel`
 is never used: the scheduler owns the cores.
