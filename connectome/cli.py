@@ -310,11 +310,16 @@ def dashboard(
 
 
 @app.command()
-def warm() -> None:
+def warm(
+    check: Annotated[bool, typer.Option("--check", help="Fail if there was anything to compile.")] = False,
+) -> None:
     """Compile every kernel into numba's cache, so that workers that start from it compile nothing."""
     from connectome.runtime.warm import warm as warm_kernels
 
-    warm_kernels()
+    n = len(warm_kernels())
+    print(f"{n} functions compiled")
+    if check and n:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from numba.core.serialize import dumps
 
 _PACKAGE = Path(__file__).parents[1]
+_OWN_NAME = __name__.removeprefix(f"{_PACKAGE.name}.")
 _IMPORT = re.compile(rf"^from {_PACKAGE.name}\.([\w.]+) import", re.MULTILINE)
 
 
@@ -47,11 +48,20 @@ def digest_of_sources(source: str) -> str:
     """Return a digest of a module, and of the modules of this package that it imports: their code becomes its own."""
     text = Path(source).read_text()
     parts = [hashlib.sha256(text.encode()).hexdigest()]
-    for name in sorted(set(_IMPORT.findall(text))):
+    for name in sorted(set(_IMPORT.findall(text)) - {_OWN_NAME}):
         module = _PACKAGE.joinpath(*name.split("."))
         file = module.with_suffix(".py")
         parts.append(digest_of_sources(str(file if file.exists() else module / "__init__.py")))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def can_write(folder: Path) -> bool:
+    """Tell whether code can be kept in a folder."""
+    probe = folder / f"{uuid.uuid4().hex[:8]}.probe"
+    is_written = _write(probe, b"")
+    if is_written:
+        probe.unlink(missing_ok=True)
+    return is_written
 
 
 class KernelFiles:
@@ -145,13 +155,14 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
 @contextmanager
 def compilations() -> Iterator[list[str]]:
-    """Collect the names of the functions that are compiled meanwhile, one for each list of types."""
+    """Collect the names of our functions that are compiled meanwhile, one for each list of types."""
     names: list[str] = []
 
     class Listener(event.Listener):  # type: ignore[misc]
         def on_start(self, happened: Any) -> None:
             function = happened.data["dispatcher"].py_func
-            names.append(f"{function.__module__}.{function.__qualname__}")
+            if not function.__module__.startswith("numba."):
+                names.append(f"{function.__module__}.{function.__qualname__}")
 
         def on_end(self, happened: Any) -> None:
             pass

@@ -13,11 +13,16 @@ from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
+from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid
+from connectome.kernels import cache
+from connectome.kernels.cache import can_write, compilations, folders
 from connectome.kernels.contacts import contacts, pool_contacts
+from connectome.kernels.contingency import contingency
 from connectome.kernels.downsample import downsample_mean, downsample_mode
 from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mutex_block, reduce_mutexes
 from connectome.kernels.mutex_watershed import mutex_watershed
+from connectome.kernels.relabel import relabel, relabel_pyramid
 from connectome.runtime.run import run
 from connectome.stages import registry
 from connectome.store.dataset import Dataset
@@ -30,13 +35,41 @@ VOXEL_SIZE_NM = (19.0, 20.0, 21.0)
 """Without a common divisor, so that squared distances outgrow 16 bits within a small block."""
 SEGMENTING = ("fragments", "edges", "agglomeration", "segmentation")
 PARAMETERS: dict[str, Any] = {"small_size": 20, "small_threshold": 0.3, "dust_size": 10}
-NUMBERS: tuple[tuple[str, Any], ...] = (("cap_nm", 200.0), ("high", 200))
-"""Numbers that lead to other kernels or narrower types than the default."""
+NUMBERS: tuple[dict[str, Any], ...] = ({"cap_nm": 200.0}, {"flavour": "affinity", "high": 200})
+"""Numbers that lead to other kernels or wider types than the defaults."""
+N_PAIRS = 1 << 16
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (0, -3, 0), (0, 0, -3))
 
 
-def warm() -> None:
-    """Call every kernel with every type that runs and commands give it; O(1), minutes where nothing is cached."""
+def warm() -> list[str]:
+    """Call every kernel with every type that runs and commands give it.
+
+    Returns
+    -------
+    list of str
+        Names of the functions that were compiled, once for each list of types; none if all were kept already.
+
+    Raises
+    ------
+    InputError
+        If code was compiled that no folder takes.
+
+    Notes
+    -----
+    A minute and a half of one core where nothing is kept yet, else ten seconds.
+    """
+    with compilations() as compiled:
+        _call_all()
+    if compiled and not any(can_write(folder) for folder in folders(cache.__file__)):
+        places = ", ".join(map(str, folders(cache.__file__)))
+        raise InputError(
+            f"{len(compiled)} kernels were compiled but can be kept in none of {places}: set NUMBA_CACHE_DIR to a "
+            "folder that can be written to"
+        )
+    return compiled
+
+
+def _call_all() -> None:
     with TemporaryDirectory(prefix="connectome-warm-") as folder:
         truth, affinities = _tissue(Path(folder))
         for n, stages in enumerate(segmentations()):
@@ -81,19 +114,15 @@ def segmentations() -> Iterator[list[dict[str, Any]]]:
 
     Stages that have a parameter of one name, such as the linkage, get it together.
     """
-    choices: set[tuple[str, Any]] = set()
-    for name in SEGMENTING:
-        for key, field in registry()[name].model_fields.items():
-            options = (False, True) if field.annotation is bool else get_args(field.annotation)
-            if key != "stage" and (field.annotation is bool or get_origin(field.annotation) is Literal):
-                choices |= {(key, option) for option in options if option != field.default}
-    for key, value in [("stage", None), *sorted(choices), *NUMBERS]:
-        for flavour in ("distance", "affinity") if key == "high" else (None,):
-            given = {**PARAMETERS, key: value, **({"flavour": flavour} if flavour else {})}
-            yield [
-                {k: v for k, v in given.items() if k in registry()[name].model_fields} | {"stage": name}
-                for name in SEGMENTING
-            ]
+    fields = {name: registry()[name].model_fields for name in SEGMENTING}
+    changes: list[dict[str, Any]] = [{}, *NUMBERS]
+    for key, field in {key: field for each in fields.values() for key, field in each.items()}.items():
+        values = (False, True) if field.annotation is bool else get_args(field.annotation)
+        if field.annotation is bool or get_origin(field.annotation) is Literal:
+            changes += [{key: value} for value in values if value != field.default]
+    for change in changes:
+        given = {**PARAMETERS, **change}
+        yield [{"stage": name, **{k: v for k, v in given.items() if k in fields[name]}} for name in SEGMENTING]
 
 
 def _pool() -> None:
@@ -106,6 +135,12 @@ def _pool() -> None:
 
 
 def _measure(labels: Any) -> None:
+    """Rename labels that lie far apart, measure their contacts, and count more pairs than a table begins with."""
+    names = np.unique(labels)
+    different = np.arange(N_PAIRS, dtype=np.uint64)
+    contingency(different, different)
+    relabel(labels, names, names)
+    relabel_pyramid(labels, names, names, [(2, 2, 2)] * 2)
     pool_contacts([contacts(labels), contacts((labels % 1000).astype(np.uint32))])
 
 
