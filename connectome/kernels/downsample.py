@@ -15,6 +15,8 @@ from connectome.geometry import Triple, as_triple
 from connectome.kernels.jit import jit
 
 Array = npt.NDArray[Any]
+NOISY_ROWS = 7
+"""So many rows after one of noise are taken for noise too."""
 MANY_UNSURE = 8
 """A row of labels with more than one unsure cell in this many is pooled again as a whole, in vectors."""
 
@@ -168,20 +170,22 @@ def _mean_of_floats(source, result, step, sums):
 def mode_sections(source, result, step, is_unsure):
     """Pool labels z y x into `result`; `is_unsure` is room for one row of it."""
     fz, fy, _ = step
+    n_noisy = 0
     for z in range(result.shape[0]):
         near, far = source[z * fz], source[min(z * fz + fz, source.shape[0]) - 1]
         for y in range(result.shape[1]):
             up, down = y * fy, min(y * fy + fy, source.shape[1]) - 1
-            mode_rows(near[up], near[down], far[up], far[down], step, result[z, y], is_unsure)
+            n_noisy = _mode_of_rows(near[up], near[down], far[up], far[down], step, result[z, y], is_unsure, n_noisy)
 
 
 @jit
-def mode_rows(a, b, c, d, step, result, is_unsure):
+def _mode_of_rows(a, b, c, d, step, result, is_unsure, n_noisy):
     """Pool near rows `a`, `b` and far rows `c`, `d` into one; a row that does not exist is another once more.
 
     Counting every voxel twice changes no winner, so that borders need no case of their own. Straight code
     compiles to vectors: it finds the winner among two labels, and the few cells with three and more come
-    after it. Where they are many, as in noise, the row is worth a second vectorised loop.
+    after it. Where they are many, as in noise, all cells of this and of the next rows are counted in vectors.
+    Returns how many more rows are to be taken for noise, which is what `n_noisy` is.
     """
     fz, fy, fx = step
     whole = a.size // fx
@@ -192,6 +196,9 @@ def mode_rows(a, b, c, d, step, result, is_unsure):
     elif fz * fy < 4:
         for x in range(whole):
             result[x] = _mode_of_four(a[2 * x], a[2 * x + 1], d[2 * x], d[2 * x + 1])
+    elif n_noisy > 0:
+        _mode_of_eights(a, b, c, d, 0, whole, result)
+        n_noisy -= 1
     else:
         n_unsure = 0
         for x in range(whole):
@@ -200,12 +207,14 @@ def mode_rows(a, b, c, d, step, result, is_unsure):
             n_unsure += is_unsure[x]
         if n_unsure * MANY_UNSURE > whole:
             _mode_of_eights(a, b, c, d, 0, whole, result)
+            n_noisy = NOISY_ROWS
         elif n_unsure:
             for x in range(whole):
                 if is_unsure[x]:
                     _mode_of_eights(a, b, c, d, x, x + 1, result)
     if whole < result.size:
         result[whole] = _mode_of_four(a[last], b[last], c[last], d[last])
+    return n_noisy
 
 
 @jit

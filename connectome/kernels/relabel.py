@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import types
+from numba.extending import intrinsic
 
 from connectome.geometry import Triple, as_triple
 from connectome.kernels.downsample import mode_sections
-from connectome.kernels.jit import jit
+from connectome.kernels.jit import inlined, jit_bare
 
 Labels = npt.NDArray[np.uint64]
-Names = tuple[np.uint64, npt.NDArray[np.uint32], Labels, tuple[int, int, int]]
+Names = tuple[np.uint64, Labels, Labels, tuple[int, int, int]]
 
 GROUP_BITS = 6
 """Labels that differ in these low bits only lie side by side in the table."""
-PAGE_BITS = 5
-"""Labels that differ in these low bits only share a page of names."""
-MOST_PAGES = 4
-"""Labels are spread too far for pages where there would be more of them than one for this many voxels."""
+WIDEST = 16
+"""Labels are spread too far for an index where there are more of them than this for each voxel."""
 SHORT_RUN = 20
 """Where runs are shorter, looking up every voxel takes less than a mispredicted branch for every run."""
 SAMPLED = 8
@@ -43,8 +44,9 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
 
     Notes
     -----
-    O(voxels + n). Names are in pages by value where labels lie near each other; else runs along x are looked
-    up in a hash that keeps near ids in one cache line. At most 256 bytes per name, and one per voxel.
+    O(voxels + n). Names are found by a bitmap of the labels that have one, 2 bits per label between the first
+    and the last and so at most 4 bytes per voxel; where labels are spread farther, in a hash that keeps near ids
+    in one cache line, at most 128 bytes per name.
     """
     renamed = np.empty(labels.shape, np.uint64)
     names = _find_names(old, new, labels.size)
@@ -108,41 +110,40 @@ def _slab(levels: list[Labels], steps: list[Triple], start: int, depth: int) -> 
 
 
 def _find_names(old: Labels, new: Labels, n_voxels: int) -> Names:
-    """Return what `_rename` looks names up in: pages where labels lie near each other, else a hash."""
-    if old.size and (int(old[-1]) >> PAGE_BITS) - (int(old[0]) >> PAGE_BITS) < n_voxels // MOST_PAGES:
-        return _paged(old, new)
+    """Return what `_rename` looks names up in: an index where labels lie near each other, else a hash."""
+    if old.size and int(old[-1]) - int(old[0]) < WIDEST * n_voxels:
+        return _indexed(old, new)
     return _hashed(old, new)
 
 
-def _paged(old: Labels, new: Labels) -> Names:
-    """Return (first page, page of each range of labels, what is added to a label in each page).
+def _indexed(old: Labels, new: Labels) -> Names:
+    """Return (first word, for each 64 labels a bitmap of who has a name and how many before have one, added).
 
-    The first page adds nothing, and the last range stands for all labels beyond: no label is a special case.
+    What is added to a label makes it its name. The last word stands for all labels beyond: no label has a name
+    there, and no label is a special case.
     """
-    first, last = old[0] >> np.uint64(PAGE_BITS), old[-1] >> np.uint64(PAGE_BITS)
-    page_of = np.zeros(int(last - first) + 2, np.uint32)
-    n_pages = _number_pages(old, first, page_of)
-    added = np.zeros((n_pages + 1) << PAGE_BITS, np.uint64)
-    _fill_pages(old, new, first, page_of, added)
-    return first, page_of, added, (0, 0, 0)
+    first = old[0] >> np.uint64(6)
+    index = np.zeros(2 * (int((old[-1] >> np.uint64(6)) - first) + 2), np.uint64)
+    _fill_index(index, old, first)
+    return first, index, np.concatenate([np.zeros(1, np.uint64), new - old]), (0, 0, 0)
 
 
-@jit
-def _number_pages(old, first, page_of):
-    n_pages = 0
+@jit_bare
+def _fill_index(index, old, first):
     for row in range(old.size):
-        place = (old[row] >> np.uint64(PAGE_BITS)) - first
-        if page_of[place] == 0:
-            n_pages += 1
-            page_of[place] = n_pages
-    return n_pages
+        index[np.uint64(2) * ((old[row] >> np.uint64(6)) - first)] |= np.uint64(1) << (old[row] & np.uint64(63))
+    n_before = np.uint64(0)
+    for word in range(index.size // 2):
+        index[2 * word + 1] = n_before
+        n_before += _n_bits(index[2 * word])
 
 
-@jit
-def _fill_pages(old, new, first, page_of, added):
-    for row in range(old.size):
-        page = np.uint64(page_of[(old[row] >> np.uint64(PAGE_BITS)) - first])
-        added[(page << np.uint64(PAGE_BITS)) | (old[row] & np.uint64((1 << PAGE_BITS) - 1))] = new[row] - old[row]
+@intrinsic  # type: ignore[untyped-decorator]
+def _n_bits(_context: Any, value: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(value), generate
 
 
 def _hashed(old: Labels, new: Labels) -> Names:
@@ -164,10 +165,10 @@ def _hashed(old: Labels, new: Labels) -> Names:
         old, new = old[1:], new[1:]
     shifts = (GROUP_BITS - place_bits, place_bits, 64 - group_bits)
     _fill(table, old, new, shifts)
-    return np.uint64(0), np.zeros(0, np.uint32), table, shifts
+    return np.uint64(0), np.zeros(0, np.uint64), table, shifts
 
 
-@jit
+@jit_bare
 def _slot(label, shifts):
     fine, place, coarse = shifts
     group = ((label >> np.uint64(GROUP_BITS)) * _SCRAMBLE) >> np.uint64(coarse)
@@ -175,7 +176,7 @@ def _slot(label, shifts):
     return np.int64((group << np.uint64(place)) | inside)
 
 
-@jit
+@jit_bare
 def _fill(table, old, new, shifts):
     wrap = table.size // 2 - 1
     for row in range(old.size):
@@ -185,36 +186,37 @@ def _fill(table, old, new, shifts):
         table[2 * slot], table[2 * slot + 1] = old[row], new[row]
 
 
-@jit
+@jit_bare
 def _rename(labels, renamed, names):
-    first, page_of, table, shifts = names
-    if page_of.size == 0:
+    first, index, table, shifts = names
+    if index.size == 0:
         _rename_by_hash(labels, renamed, table, shifts)
         return
     n_runs = 0
-    n_sampled = labels.size // SAMPLED
-    for voxel in range(n_sampled):
+    for voxel in range(labels.size // SAMPLED):
         n_runs += labels[voxel] != labels[voxel + 1]
-    last_range = np.uint64(page_of.size - 1)
-    if n_runs * SHORT_RUN > n_sampled:
+    if n_runs * SHORT_RUN > labels.size // SAMPLED:
         for voxel in range(labels.size):
-            renamed[voxel] = _name_in_pages(labels[voxel], first, page_of, table, last_range)
+            renamed[voxel] = _name_by_index(labels[voxel], first, index, table)
         return
     last, name = np.uint64(0), np.uint64(0)
     for voxel in range(labels.size):
         label = labels[voxel]
         if label != last or voxel == 0:
-            last, name = label, _name_in_pages(label, first, page_of, table, last_range)
+            last, name = label, _name_by_index(label, first, index, table)
         renamed[voxel] = name
 
 
-@jit
-def _name_in_pages(label, first, page_of, added, last_range):
-    page = np.uint64(page_of[min((label >> np.uint64(PAGE_BITS)) - first, last_range)])
-    return label + added[(page << np.uint64(PAGE_BITS)) | (label & np.uint64((1 << PAGE_BITS) - 1))]
+@inlined
+def _name_by_index(label, first, index, added):
+    word = np.uint64(2) * min((label >> np.uint64(6)) - first, np.uint64(index.size // 2 - 1))
+    # The bit of this label comes to the top, above those of the labels before it.
+    named = index[word] << (~label & np.uint64(63))
+    place = index[word + np.uint64(1)] + _n_bits(named)
+    return label + (added[place] & np.uint64(np.int64(named) >> np.int64(63)))
 
 
-@jit
+@jit_bare
 def _rename_by_hash(labels, renamed, table, shifts):
     wrap = table.size // 2 - 1
     last, name = np.uint64(0), np.uint64(0)

@@ -54,6 +54,17 @@ def test_slabs_are_pooled_as_the_whole():
         np.testing.assert_array_equal(level, wanted)
 
 
+@pytest.mark.parametrize("run", [1, 3, 40])
+@pytest.mark.parametrize("spread", [1, 7, 5000])
+def test_short_and_long_runs_of_near_and_far_labels(run, spread):
+    random = np.random.default_rng(run)
+    old = np.unique(random.integers(0, 900, 500)).astype(np.uint64) * np.uint64(spread) + np.uint64(64)
+    new = random.integers(0, 2**64 - 1, old.size, np.uint64)
+    pool = np.concatenate([old, np.array([0, 63, 65, 10**9, 2**64 - 1], np.uint64)])
+    labels = np.repeat(random.choice(pool, 6000 // run), run)[:4800].reshape(10, 12, -1)
+    np.testing.assert_array_equal(relabel(labels, old, new), naive.relabel(labels, old, new))
+
+
 def test_views_are_read():
     labels = np.arange(4 * 6 * 8, dtype=np.uint64).reshape(8, 6, 4).T
     old = np.arange(100, dtype=np.uint64)
