@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.kernels.jit import jit
+from connectome.kernels.label_numbers import is_ascending, ranks_of
 from connectome.kernels.pair_order import LEVEL_BITS, index_bits, sort_buckets, starts_of_counts
 
 # The words of a record: key (other number << LEVEL_BITS | level), value, home number << 32 | count.
@@ -68,9 +69,9 @@ def new_table(n_numbers: int, n_values: int) -> ContactTable:
 
     Notes
     -----
-    24 bytes for each record that is used, 16 to 256 for each number (4 to 64 slots, by how many values it may get).
+    24 bytes for each record that is used, 32 to 256 for each number (8 to 64 slots, by how many values it may get).
     """
-    bits = min(max((n_values // max(n_numbers, 1)).bit_length() - 1, 2), 6)
+    bits = min(max((n_values // max(n_numbers, 1)).bit_length() - 1, 3), 6)
     slots = np.zeros((n_numbers + 1) << bits, np.uint32)
     records = np.zeros(3 * (n_values + _FIRST_RECORD), np.int64)
     records[_KEY] = -1
@@ -169,7 +170,9 @@ def _grown(common, records):
 
 
 def sorted_rows(table: ContactTable, ids: npt.NDArray[np.uint64]) -> ContactRows:
-    """Return the rows of a table, a the id of the other number and b that of the home number.
+    """Return the rows of a table, a the lower and b the higher id of each pair.
+
+    `ids` has the label of number k at k - 1, in any order.
 
     Notes
     -----
@@ -179,7 +182,8 @@ def sorted_rows(table: ContactTable, ids: npt.NDArray[np.uint64]) -> ContactRows
     records = table.records[3 * _FIRST_RECORD : 3 * (n + _FIRST_RECORD)]
     bits = index_bits(n, ids.size, LEVEL_BITS)
     keys = np.empty(n, np.uint64)
-    _order(records, keys, np.zeros(ids.size + 2, np.int64), bits)
+    ranks = np.zeros(0, np.int32) if is_ascending(ids) else ranks_of(ids)
+    _order(records, keys, ranks, np.zeros(ids.size + 2, np.int64), bits)
     a, b, level = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint8)
     rows = ContactRows(a, b, level, np.empty(n, np.int64), np.empty(n, np.int64))
     _fill(records, keys, np.uint64((1 << bits) - 1), ids, *rows)
@@ -187,20 +191,30 @@ def sorted_rows(table: ContactTable, ids: npt.NDArray[np.uint64]) -> ContactRows
 
 
 @jit
-def _order(records, keys, stops, bits):
-    """Sort by (other, home, level); the record's index is the key's last `bits` bits."""
+def _order(records, keys, ranks, stops, bits):
+    """Sort by (a, b, level); the record's index is the key's last `bits` bits."""
     three, level_bits, bits = np.uint64(3), np.uint64(LEVEL_BITS), np.uint64(bits)
     for record in range(np.uint64(keys.size)):
-        stops[(np.uint64(records[three * record]) >> level_bits) + np.uint64(1)] += 1
+        low, _ = _ends(records, three * record, ranks)
+        stops[low + np.uint64(1)] += 1
     starts_of_counts(stops)
     for record in range(np.uint64(keys.size)):
-        key = np.uint64(records[three * record])
-        home = np.uint64(records[three * record + np.uint64(_HOME)]) >> np.uint64(32)
-        pair = (home << level_bits) | (key & ((np.uint64(1) << level_bits) - np.uint64(1)))
-        other = key >> level_bits
-        keys[np.uint64(stops[other])] = (pair << bits) | record
-        stops[other] += 1
+        low, high = _ends(records, three * record, ranks)
+        level = np.uint64(records[three * record]) & ((np.uint64(1) << level_bits) - np.uint64(1))
+        keys[np.uint64(stops[low])] = (((high << level_bits) | level) << bits) | record
+        stops[low] += 1
     sort_buckets(keys, stops)
+
+
+@jit
+def _ends(records, record, ranks):
+    """Return the ranks of the two ends; numbers in the order of the ids are ranks (the home number is the larger)."""
+    other = np.uint64(records[record]) >> np.uint64(LEVEL_BITS)
+    home = np.uint64(records[record + np.uint64(_HOME)]) >> np.uint64(32)
+    if ranks.size == 0:
+        return other, home
+    low, high = np.uint64(ranks[other]), np.uint64(ranks[home])
+    return min(low, high), max(low, high)
 
 
 @jit
@@ -210,8 +224,9 @@ def _fill(records, keys, mask, ids, a, b, level, value, count):
         record = np.uint64(3) * (keys[row] & mask)
         key = np.uint64(records[record])
         home = np.uint64(records[record + np.uint64(_HOME)])
-        a[row] = ids[(key >> level_bits) - one]
-        b[row] = ids[(home >> np.uint64(32)) - one]
+        other_id, home_id = ids[(key >> level_bits) - one], ids[(home >> np.uint64(32)) - one]
+        a[row] = min(other_id, home_id)
+        b[row] = max(other_id, home_id)
         level[row] = key & ((one << level_bits) - one)
         value[row] = records[record + np.uint64(_VALUE)]
         count[row] = home & np.uint64(_COUNT)

@@ -48,7 +48,7 @@ def contacts(labels: npt.NDArray[Any], read_box: Box | None = None, write_box: B
     Notes
     -----
     O(voxels), one look-up per face between labels. Small labels take 4 bytes per voxel, at most 256 per label and
-    72 per row; large ones nothing per voxel, and are told from a sixteenth of the rows.
+    72 per row; large ones nothing per voxel.
     """
     margin = _margin(labels, read_box, write_box)
     labels = np.ascontiguousarray(labels)
@@ -66,7 +66,7 @@ def _contacts_of_large(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Col
 
 
 def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Columns:
-    ids, _, numbers = number_labels(labels)
+    ids, _, numbers = number_labels(labels, in_scan_order=True)
     table = new_table(ids.size, count_contacts(numbers))
     nothing = np.zeros((3, 1, 1, 1), np.uint8)
     table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA))

@@ -21,7 +21,7 @@ _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 
 
 def number_labels(
-    labels: npt.NDArray[Any],
+    labels: npt.NDArray[Any], *, in_scan_order: bool = False
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Give the labels the numbers 1, 2, ... in ascending order.
 
@@ -29,11 +29,13 @@ def number_labels(
     ----------
     labels : uint32 or uint64 array, shape (z, y, x)
         Any ids; 0 is background.
+    in_scan_order : bool
+        Number the labels as they come instead, so that near labels have near numbers whatever their ids.
 
     Returns
     -------
     ids : uint64 array
-        The label of number k at k - 1, ascending.
+        The label of number k at k - 1.
     sizes : int64 array
         Voxels of number k at k - 1.
     numbers : int32 array, shape of `labels`
@@ -60,14 +62,24 @@ def number_labels(
     n = _join_numbers(ids, slots, final[1:])
     del slots
     ids = ids[:n].copy()
-    if not (ids[1:] > ids[:-1]).all():
-        order = np.argsort(ids)
-        ranks = np.zeros(n + 1, np.int32)
-        ranks[order + 1] = np.arange(1, n + 1)
-        ids, final = ids[order], ranks[final]
+    if not in_scan_order and not is_ascending(ids):
+        final = ranks_of(ids)[final]
+        ids.sort()
     sizes, odd_sizes = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int32)
     _renumber(numbers.reshape(-1), final, sizes, odd_sizes)
     return ids, (sizes + odd_sizes)[1:], numbers
+
+
+def is_ascending(ids: npt.NDArray[np.uint64]) -> bool:
+    """Tell whether every id is larger than the one before."""
+    return bool((ids[1:] > ids[:-1]).all())
+
+
+def ranks_of(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+    """Return the place, from 1, of the label of each number among the sorted ids; 0 for 0."""
+    ranks = np.zeros(ids.size + 1, np.int32)
+    ranks[np.argsort(ids) + 1] = np.arange(1, ids.size + 1)
+    return ranks
 
 
 @jit
