@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from connectome.geometry import Triple, as_triple
 from connectome.kernels.downsample import mode_sections
-from connectome.kernels.jit import inlined, jit_bare
+from connectome.kernels.jit import inlined, jit_bare, prefetch
 
 Labels = npt.NDArray[np.uint64]
 Names = tuple[np.uint64, Labels, Labels, tuple[int, int, int]]
@@ -26,6 +26,10 @@ SHORT_RUN = 20
 """Where runs are shorter, looking up every voxel takes less than a mispredicted branch for every run."""
 SAMPLED = 8
 """One in this many voxels is looked at to tell whether runs are short."""
+NOISE_RUN = 2
+"""Where runs are shorter, rows of the hash are asked for ahead."""
+AHEAD = 64
+"""So many look-ups ahead a row of the hash is asked for."""
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -180,6 +184,8 @@ def _slot(label, shifts):
 def _fill(table, old, new, shifts):
     wrap = table.size // 2 - 1
     for row in range(old.size):
+        if row + AHEAD < old.size:
+            prefetch(table, 2 * _slot(old[row + AHEAD], shifts))
         slot = _slot(old[row], shifts)
         while table[2 * slot] != 0:
             slot = (slot + 1) & wrap
@@ -189,12 +195,12 @@ def _fill(table, old, new, shifts):
 @jit_bare
 def _rename(labels, renamed, names):
     first, index, table, shifts = names
-    if index.size == 0:
-        _rename_by_hash(labels, renamed, table, shifts)
-        return
     n_runs = 0
     for voxel in range(labels.size // SAMPLED):
         n_runs += labels[voxel] != labels[voxel + 1]
+    if index.size == 0:
+        _rename_by_hash(labels, renamed, table, shifts, n_runs * NOISE_RUN > labels.size // SAMPLED)
+        return
     if n_runs * SHORT_RUN > labels.size // SAMPLED:
         for voxel in range(labels.size):
             renamed[voxel] = _name_by_index(labels[voxel], first, index, table)
@@ -217,10 +223,12 @@ def _name_by_index(label, first, index, added):
 
 
 @jit_bare
-def _rename_by_hash(labels, renamed, table, shifts):
+def _rename_by_hash(labels, renamed, table, shifts, is_noise):
     wrap = table.size // 2 - 1
     last, name = np.uint64(0), np.uint64(0)
     for voxel in range(labels.size):
+        if is_noise and voxel + AHEAD < labels.size:
+            prefetch(table, 2 * _slot(labels[voxel + AHEAD], shifts))
         label = labels[voxel]
         if label != last or voxel == 0:
             last = label
