@@ -85,10 +85,10 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
 
     Notes
     -----
-    O(m log m) in edges; 56 bytes per edge beside the input, 64 with hubs, 8 more per 16 levels of a
-    quantile. Queue entries are upper bounds, because the linkage is reducible, so that a merge pushes
-    nothing. Source: exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv
-    2106.10795).
+    O(m log m) in edges; 56 bytes per edge beside the input, 64 with hubs. A quantile takes 8 more per 16 levels,
+    and 4 per level for edges of more than 15 voxel edges. Queue entries are upper bounds, because the linkage
+    is reducible, so that a merge pushes nothing. Source: exact segmentation recipe, section 4; Lu, Zlateski
+    and Seung 2021 (arXiv 2106.10795).
     """
     records, histograms = records_of(edges, linkage.name)
     del edges  # the caller may have let go of it
@@ -154,7 +154,7 @@ def _keep_living(records, packed, ranks, labels):
     """Move living edges to the front, between the ranks of the clusters that they join, the lower one first."""
     n = 0
     for edge in range(records.size):
-        if records[edge].count > 0:
+        if records[edge].count != 0:
             one, two = ranks[labels[records[edge].low]], ranks[labels[records[edge].high]]
             records[n] = records[edge]
             records[n].low, records[n].high = min(one, two), max(one, two)
@@ -252,9 +252,8 @@ def _sweep(
             from_heap = not _is_later(first.waits, first.low, first.high, heap[0])
         edge = np.int64(heap[0].edge if from_heap else order[pointer])
         one, two = root_of(nodes, edges[edge].low), root_of(nodes, edges[edge].high)
-        n_more = 2 * (nodes[one].degree + nodes[two].degree)
-        if clusters[one].is_hub or clusters[two].is_hub:
-            n_more = min(nodes[one].degree, nodes[two].degree)
+        keep, gone = (one, two) if nodes[one].degree >= nodes[two].degree else (two, one)
+        n_more = nodes[gone].degree if clusters[keep].is_hub else 2 * (nodes[one].degree + nodes[two].degree)
         if not has_room(pairs, n_more):
             progress[POINTER], progress[N_HEAP], progress[N_MERGES], progress[NEEDED] = (
                 pointer,
@@ -292,7 +291,6 @@ def _sweep(
             continue
         merges[n_merges].low, merges[n_merges].high, merges[n_merges].score = now_low, now_high, now
         alive[edge] = False
-        keep, gone = (one, two) if nodes[one].degree >= nodes[two].degree else (two, one)
         join(nodes, chunks, clusters, entries, edges, alive, pairs, keep, gone, n_merges, kind, packed, tall, free)
         n_merges += 1
 

@@ -7,8 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from connectome.errors import InputError
 from connectome.kernels.jit import jit
 from connectome.kernels.linkage import EDGE, LEVELS_PER_WORD, PACKED_COUNT, LinkageName, count_of, new_row, score_of
+
+MOST_EDGES = 1 << 30
+"""Entries, two for each edge, have 32-bit indices."""
+MOST_VOXEL_EDGES = 1 << 31
+"""The score of a pair in 32.32 fixed point needs a count below this, and clusters may pool all edges of a node."""
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -27,6 +33,12 @@ class Histograms(NamedTuple):
 
 def records_of(edges: Columns, name: LinkageName) -> tuple[npt.NDArray[Any], Histograms]:
     """Return edges as records (see `linkage.EDGE`), and their histograms where the linkage needs them."""
+    n_voxel_edges = int(edges["count"].sum())
+    if edges["a"].size >= MOST_EDGES or n_voxel_edges >= MOST_VOXEL_EDGES:
+        raise InputError(
+            f"a node of the tree has {edges['a'].size:,} edges of {n_voxel_edges:,} voxel edges; fewer than "
+            f"{MOST_EDGES:,} and {MOST_VOXEL_EDGES:,} can be taken: segment parts of the volume"
+        )
     if name != "quantile":
         records = np.empty(edges["a"].size, EDGE)
         for field, column in (("low", "a"), ("high", "b"), ("sum", "sum"), ("count", "count")):
@@ -38,7 +50,7 @@ def records_of(edges: Columns, name: LinkageName) -> tuple[npt.NDArray[Any], His
     levels = np.flatnonzero(np.bincount(edges["level"], minlength=256)).astype(np.uint8)
     records = np.empty(first.size, EDGE)
     packed = np.zeros((first.size, max(1, -(-levels.size // LEVELS_PER_WORD))), np.uint64)
-    most = int(edges["count"].sum()) // (PACKED_COUNT + 1) + 1
+    most = n_voxel_edges // (PACKED_COUNT + 1) + 1
     tall, free = np.empty((most, levels.size), np.int32), np.zeros(most + 2, np.int64)
     place = np.searchsorted(levels, edges["level"]).astype(np.uint8)
     _fill(edges["a"], edges["b"], place, edges["count"], first, records, packed, tall, free)

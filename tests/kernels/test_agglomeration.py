@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectome.errors import InputError
 from connectome.kernels.agglomeration import sweep
 from connectome.kernels.linkage import SCORE_ONE, Linkage
 from tests.naive import agglomeration as naive
@@ -108,3 +109,12 @@ def test_scores_do_not_pass_through_floats():
     columns = {name: np.array([value]) for name, value in (("a", 0), ("b", 1), ("sum", total), ("count", count))}
     result = sweep(columns, np.ones(2, np.int64), np.zeros(2, np.bool_), Linkage(0, 0))
     assert result.merges["score"].tolist() == [naive.score([(0, total, count)], Linkage(0, 0))]
+
+
+@pytest.mark.parametrize(("count", "n"), [(1 << 31, 1), (1 << 30, 2)])
+def test_counts_that_cannot_be_summed_are_refused(count, n):
+    a, b, counts = np.array([0, 0, 1][: n + 1]), np.array([1, 2, 2][: n + 1]), np.array([5, count, count][: n + 1])
+    columns = {"a": a, "b": b, "sum": counts * 100 * SCORE_ONE, "count": counts}
+    columns["sum"][0] = 5 * 255 * SCORE_ONE
+    with pytest.raises(InputError, match="segment parts of the volume"):
+        sweep(columns, np.ones(3, np.int64), np.zeros(3, np.bool_), Linkage(0, 0))
