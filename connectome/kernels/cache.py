@@ -26,6 +26,7 @@ from numba.core import config, event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.serialize import dumps
 
+DIGEST_BYTES = 32
 _PACKAGE = Path(__file__).parents[1]
 _OWN_NAME = __name__.removeprefix(f"{_PACKAGE.name}.")
 _IMPORT = re.compile(rf"^from {_PACKAGE.name}\.([\w.]+) import", re.MULTILINE)
@@ -79,9 +80,12 @@ class KernelFiles:
         for folder in self._folders:
             try:
                 content = (folder / name).read_bytes()
-                stored, data = pickle.loads(content)
-            except (OSError, EOFError, pickle.UnpicklingError):
+            except OSError:
                 continue
+            digest, payload = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+            if hashlib.sha256(payload).digest() != digest:
+                continue  # damaged or not ours: machine code that is not whole kills the process
+            stored, data = pickle.loads(payload)
             if stored == key:
                 if folder != self._folders[0]:
                     _write(self._folders[0] / name, content)
@@ -90,7 +94,8 @@ class KernelFiles:
 
     def save(self, key: Any, data: Any) -> None:
         """Keep code in the first folder that can be written to; go without where there is none."""
-        content = dumps((key, data))
+        payload = dumps((key, data))
+        content = hashlib.sha256(payload).digest() + payload
         name = self._file_name(key)
         any(_write(folder / name, content) for folder in self._folders)
 

@@ -1,6 +1,7 @@
 """Compiled kernels are found again, wherever they may be kept and whatever changed."""
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -68,11 +69,14 @@ def test_code_is_brought_to_the_first_folder(places):
     assert [file.name for file in folders[0].iterdir()] == [file.name for file in folders[2].iterdir()]
 
 
-def test_damaged_files_are_compiled_again(places):
+@pytest.mark.parametrize("damage", [b"", b"not code", pickle.dumps(None), "short", "flipped"])
+def test_damaged_files_are_compiled_again(places, damage):
     source, folders = places
     KernelFiles(square, str(source)).save("key", "code")
-    for file in folders[0].iterdir():
-        file.write_bytes(file.read_bytes()[:-5])
+    (file,) = folders[0].iterdir()
+    content = file.read_bytes()
+    flipped = content[:-3] + bytes([content[-3] ^ 4]) + content[-2:]
+    file.write_bytes({"short": content[:-1], "flipped": flipped}.get(damage, damage))
     assert KernelFiles(square, str(source)).load("key") is None
 
 
