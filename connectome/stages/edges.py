@@ -59,7 +59,7 @@ class Edges(BlockStage):
         }
 
     def peak_bytes(self, block: Block) -> int:
-        return 20 * block.write_box.n_voxels
+        return 24 * block.write_box.n_voxels
 
 
 def with_level(columns: Columns) -> Columns:
