@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Triple, as_triple
-from connectome.kernels.jit import jit
+from connectome.kernels.jit import jit, jit_bare
 
 Array = npt.NDArray[Any]
 NOISY_ROWS = 7
@@ -166,19 +166,26 @@ def _mean_of_floats(source, result, step, sums):
                     result[c, z, y, x] = sums[x] / (nz * ny * min(fx, width - x * fx))
 
 
-@jit
+@jit_bare
 def mode_sections(source, result, step, is_unsure):
     """Pool labels z y x into `result`; `is_unsure` is room for one row of it."""
-    fz, fy, _ = step
     n_noisy = 0
     for z in range(result.shape[0]):
-        near, far = source[z * fz], source[min(z * fz + fz, source.shape[0]) - 1]
-        for y in range(result.shape[1]):
-            up, down = y * fy, min(y * fy + fy, source.shape[1]) - 1
-            n_noisy = _mode_of_rows(near[up], near[down], far[up], far[down], step, result[z, y], is_unsure, n_noisy)
+        n_noisy = mode_strip(source, result, step, z, 0, result.shape[1], is_unsure, n_noisy)
 
 
-@jit
+@jit_bare
+def mode_strip(source, result, step, z, start, stop, is_unsure, n_noisy):
+    """Pool rows `start` to `stop` of section `z` of `result`; `n_noisy` is what the strip before returned, or 0."""
+    fz, fy, _ = step
+    near, far = source[z * fz], source[min(z * fz + fz, source.shape[0]) - 1]
+    for y in range(start, stop):
+        up, down = y * fy, min(y * fy + fy, source.shape[1]) - 1
+        n_noisy = _mode_of_rows(near[up], near[down], far[up], far[down], step, result[z, y], is_unsure, n_noisy)
+    return n_noisy
+
+
+@jit_bare
 def _mode_of_rows(a, b, c, d, step, result, is_unsure, n_noisy):
     """Pool near rows `a`, `b` and far rows `c`, `d` into one; a row that does not exist is another once more.
 
@@ -217,7 +224,7 @@ def _mode_of_rows(a, b, c, d, step, result, is_unsure, n_noisy):
     return n_noisy
 
 
-@jit
+@jit_bare
 def _mode_of_two(cell):
     """Return the mode, and whether it may be wrong: where a third label may have as many voxels."""
     p, q, r, s, t, u, v, w = cell
@@ -228,7 +235,7 @@ def _mode_of_two(cell):
     return (low if takes_low else high), max(n_low, n_high) + n_low + n_high <= 8
 
 
-@jit
+@jit_bare
 def _mode_of_eights(a, b, c, d, start, stop, result):
     """Pool cells `start` to `stop` of four rows, whatever they hold.
 
@@ -252,21 +259,21 @@ def _mode_of_eights(a, b, c, d, start, stop, result):
         result[x] = _winner(_winner(first, second), _winner(third, fourth))[0]
 
 
-@jit
+@jit_bare
 def _mode_of_four(p, q, r, s):
     pq, pr, ps, qr, qs, rs = p == q, p == r, p == s, q == r, q == s, r == s
     first = _winner((p, pq + pr + ps), (q, pq + qr + qs))
     return _winner(first, _winner((r, pr + qr + rs), (s, ps + qs + rs)))[0]
 
 
-@jit
+@jit_bare
 def _copies(value, cell):
     p, q, r, s, t, u, v, w = cell
     near = (value == p) + (value == q) + (value == r) + (value == s)
     return near + (value == t) + (value == u) + (value == v) + (value == w)
 
 
-@jit
+@jit_bare
 def _winner(one, other):
     """Of two (label, count), the more frequent; of equals one that is not 0, and the smaller."""
     (a, n), (b, m) = one, other

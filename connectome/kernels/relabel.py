@@ -12,7 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from connectome.geometry import Triple, as_triple
-from connectome.kernels.downsample import mode_sections
+from connectome.kernels.downsample import mode_sections, mode_strip
 from connectome.kernels.jit import inlined, jit_bare, prefetch
 
 Labels = npt.NDArray[np.uint64]
@@ -30,6 +30,8 @@ NOISE_RUN = 2
 """Where runs are shorter, rows of the hash are asked for ahead."""
 AHEAD = 64
 """So many look-ups ahead a row of the hash is asked for."""
+STRIP = 1 << 15
+"""So many voxels are renamed before they are pooled: 256 kB."""
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -78,7 +80,8 @@ def relabel_pyramid(
 
     Notes
     -----
-    One pass over `labels`: sections are pooled, level by level, while they are in the cache. O(voxels + n).
+    One pass over `labels`: strips of rows, and then sections level by level, are pooled while they are in the
+    cache. O(voxels + n).
     """
     steps = [as_triple(factor) for factor in factors]
     if labels.ndim != 3 or labels.dtype != np.uint64:
@@ -98,8 +101,8 @@ def relabel_pyramid(
     depth = math.prod(step[0] for step in steps)
     for start in range(0, labels.shape[0], depth):
         parts = _slab(levels, steps, start, depth)
-        _rename(labels[start : start + depth].ravel(), parts[0].ravel(), names)
-        for step, finer, coarser in zip(steps, parts, parts[1:], strict=False):
+        _rename_and_pool(labels[start : start + depth], parts[0], parts[1], steps[0], names, is_unsure)
+        for step, finer, coarser in zip(steps[1:], parts[1:], parts[2:], strict=False):
             mode_sections(finer, coarser, step, is_unsure)
     return levels
 
@@ -190,6 +193,24 @@ def _fill(table, old, new, shifts):
         while table[2 * slot] != 0:
             slot = (slot + 1) & wrap
         table[2 * slot], table[2 * slot + 1] = old[row], new[row]
+
+
+@jit_bare
+def _rename_and_pool(labels, renamed, pooled, step, names, is_unsure):
+    """Rename strips of rows, and pool each while it is in the cache."""
+    fz, fy, _ = step
+    depth, height, width = labels.shape
+    old, new = labels.reshape(labels.size), renamed.reshape(renamed.size)
+    n_rows = max(1, STRIP // (fz * fy * width))
+    n_noisy = 0
+    for z in range(pooled.shape[0]):
+        for y in range(0, pooled.shape[1], n_rows):
+            end = min(y + n_rows, pooled.shape[1])
+            for section in range(z * fz, min(z * fz + fz, depth)):
+                first = (section * height + y * fy) * width
+                last = (section * height + min(end * fy, height)) * width
+                _rename(old[first:last], new[first:last], names)
+            n_noisy = mode_strip(renamed, pooled, step, z, y, end, is_unsure, n_noisy)
 
 
 @jit_bare

@@ -45,8 +45,9 @@ def test_pyramid_equals_naive(drawn, shape, steps, are_few):
         np.testing.assert_array_equal(level, wanted)
 
 
-def test_slabs_are_pooled_as_the_whole():
-    labels = np.random.default_rng(0).integers(0, 3, (83, 9, 21)).astype(np.uint64)
+def test_slabs_and_strips_are_pooled_as_the_whole():
+    labels = np.random.default_rng(0).integers(0, 3, (19, 9, 900)).astype(np.uint64)
+    labels = np.concatenate([labels] * 3, axis=1)
     old, new = np.array([1, 2], np.uint64), np.array([9, 4], np.uint64)
     wanted = naive.relabel(labels, old, new)
     for level, step in zip(relabel_pyramid(labels, old, new, [(2, 2, 2)] * 3)[1:], [(2, 2, 2)] * 3, strict=True):
