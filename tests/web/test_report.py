@@ -100,10 +100,10 @@ def _text(outcome, dataset=None, plan=None, **changes):
 
 
 def test_a_run_with_quarantined_tasks(small_affinities, tmp_path, monkeypatch):
-    def fail(self, block, **inputs):
+    def fail(self, block, *steps, **inputs):
         raise RuntimeError("no <b>luck</b>")
 
-    monkeypatch.setattr(Segmentation, "process", fail)
+    monkeypatch.setattr(Segmentation, "process_levels", fail)
     content = {**workflow_content(tmp_path / "a run", small_affinities[0], (24, 32, 40)), "attempts": 1}
     text = _text(run(Workflow.parse(content), runner="serial"))
     assert "unfinished" in text
