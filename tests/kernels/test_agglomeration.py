@@ -1,9 +1,12 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome.errors import InputError
+from connectome.kernels import agglomeration
 from connectome.kernels.agglomeration import sweep
 from connectome.kernels.linkage import SCORE_ONE, Linkage
 from tests.naive import agglomeration as naive
@@ -34,18 +37,20 @@ def graphs(draw, most=14):
     return edges, sizes, linkage
 
 
-def run(edges, sizes, is_open, linkage):
+def run(edges, sizes, is_open, linkage, most=agglomeration.MOST_EDGES):
     rows = [(*pair, *row) for pair in sorted(edges) for row in edges[pair]]
     a, b, level, sums, counts = (np.array([row[k] for row in rows], np.int64) for k in range(5))
     columns = {"a": a, "b": b, "sum": sums, "count": counts}
     if linkage.name == "quantile":
         columns["level"] = level.astype(np.uint8)
     opened = np.array([s in is_open for s in sorted(sizes)])
-    return sweep(columns, np.array([sizes[s] for s in sorted(sizes)], np.int64), opened, linkage)
+    with patch.object(agglomeration, "MOST_EDGES", most):
+        return sweep(columns, np.array([sizes[s] for s in sorted(sizes)], np.int64), opened, linkage)
 
 
-def check(edges, sizes, is_open, linkage):
-    result = run(edges, sizes, is_open, linkage)
+def check(edges, sizes, is_open, linkage, most=agglomeration.MOST_EDGES):
+    """`most` is how many edges a cluster may have before chains leave it to the queue; 0 leaves it all of them."""
+    result = run(edges, sizes, is_open, linkage, most)
     names, left_sizes, merges, left = naive.sweep(edges, sizes, is_open, linkage)
     assert dict(enumerate(result.labels.tolist())) == names
     assert {a: int(result.sizes[a]) for a in left_sizes} == left_sizes
@@ -76,7 +81,8 @@ def pooled(rows, linkage):
 @given(graphs(), st.data())
 def test_sweep_equals_naive(graph, data):
     edges, sizes, linkage = graph
-    check(edges, sizes, data.draw(st.sets(st.sampled_from(sorted(sizes)))), linkage)
+    is_open = data.draw(st.sets(st.sampled_from(sorted(sizes))))
+    check(edges, sizes, is_open, linkage, data.draw(st.sampled_from([0, 3, agglomeration.MOST_EDGES])))
 
 
 @settings(max_examples=200, deadline=None)
@@ -101,7 +107,8 @@ def test_larger_graphs_with_hubs_equal_naive(name, hub):
         count = 1 if name == "maximum" else int(random.integers(1, 30))
         noise = 0 if name == "quantile" else int(random.integers(0, SCORE_ONE))
         edges[a, b] = ((level if name == "quantile" else 0, count * level * SCORE_ONE + noise, count),)
-    check(edges, sizes, {1, 7}, Linkage(70 * SCORE_ONE, 40 * SCORE_ONE, 3, name))
+    for most in (0, 20, agglomeration.MOST_EDGES):
+        check(edges, sizes, {1, 7}, Linkage(70 * SCORE_ONE, 40 * SCORE_ONE, 3, name), most)
 
 
 def test_scores_do_not_pass_through_floats():
