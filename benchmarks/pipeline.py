@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Box
+from connectome.geometry import Box, Triple
+from connectome.kernels.distance_fragments import DistanceParameters, fragments_by_distance
 from connectome.kernels.edges import BlockGraph, block_graph
 from connectome.kernels.fragments import FaceLinks, fragments_by_affinity
 from connectome.kernels.linkage import SCORE_ONE, Linkage, LinkageName
@@ -18,6 +19,8 @@ from connectome.kernels.relabel import relabel
 Labels = npt.NDArray[np.uint64]
 THRESHOLD = 0.5
 BINS = 16
+SMALL_SIZE, SMALL_THRESHOLD = 300, 0.25
+"""Segments of distance fragments with fewer voxels join the best neighbour already at the lower threshold."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,23 @@ def fragments(affinities: npt.NDArray[np.uint8]) -> tuple[Labels, FaceLinks]:
     return fragments_by_affinity(affinities, box, box, box, low=0, high=255)
 
 
+def distance_parameters(voxel_size: Triple) -> DistanceParameters:
+    """One choice for all inputs: boundary below two thirds, distances to 100 nm, smoothed once.
+
+    Sections are cut by themselves where they are more than twice as thick as voxels are wide.
+    """
+    is_anisotropic = voxel_size[0] > 2 * voxel_size[2]
+    return DistanceParameters(
+        boundary_sum=510, voxel_size=voxel_size, cap=100, n_smoothing=1, per_section=is_anisotropic
+    )
+
+
+def distance_fragments(affinities: npt.NDArray[np.uint8], voxel_size: Triple) -> tuple[Labels, FaceLinks]:
+    """Cut the whole volume by the distance to the nearest boundary; voxels in nm."""
+    box = whole(affinities)
+    return fragments_by_distance(affinities, box, box, box, distance_parameters(voxel_size))
+
+
 def graph(
     affinities: npt.NDArray[np.uint8], labels: Labels, face_links: FaceLinks, linkage: LinkageName = "mean"
 ) -> BlockGraph:
@@ -49,17 +69,41 @@ def graph(
     return block_graph(labels, affinities, face_links, box, box, box, linkage=linkage, bins=BINS)
 
 
-def agglomerate(box: Box, contacts: BlockGraph, linkage: LinkageName = "mean") -> Node:
+def agglomerate(box: Box, contacts: BlockGraph, linkage: LinkageName = "mean", *, with_size_rule: bool = False) -> Node:
     """Agglomerate the whole graph at 0.5; the quantile is the median."""
-    score = round(THRESHOLD * 255 * SCORE_ONE)
-    return reduce_node(box, [(box, contacts)], box, Linkage(score, score, name=linkage))
+    score, small_score = _score(THRESHOLD), _score(SMALL_THRESHOLD)
+    rule = Linkage(score, small_score, SMALL_SIZE) if with_size_rule else Linkage(score, score)
+    rule = replace(rule, name=linkage)
+    return reduce_node(box, [(box, contacts)], box, rule)
+
+
+def _score(affinity: float) -> int:
+    return round(affinity * 255 * SCORE_ONE)
 
 
 def segment(affinities: npt.NDArray[np.uint8], linkage: LinkageName = "mean") -> Segmented:
-    """Segment the whole volume."""
-    labels, face_links = fragments(affinities)
+    """Segment the whole volume from fragments cut by affinity."""
+    return _segment_fragments(affinities, *fragments(affinities), linkage, with_size_rule=False)
+
+
+def segment_by_distance(
+    affinities: npt.NDArray[np.uint8], voxel_size: Triple, linkage: LinkageName = "mean"
+) -> Segmented:
+    """Segment the whole volume from fragments cut by distance, as the example workflows do; voxels in nm."""
+    labels, face_links = distance_fragments(affinities, voxel_size)
+    return _segment_fragments(affinities, labels, face_links, linkage, with_size_rule=True)
+
+
+def _segment_fragments(
+    affinities: npt.NDArray[np.uint8],
+    labels: Labels,
+    face_links: FaceLinks,
+    linkage: LinkageName,
+    *,
+    with_size_rule: bool,
+) -> Segmented:
     contacts = graph(affinities, labels, face_links, linkage)
-    node = agglomerate(whole(affinities), contacts, linkage)
+    node = agglomerate(whole(affinities), contacts, linkage, with_size_rule=with_size_rule)
     names = node.names
     return Segmented(relabel(labels, names["old"], names["new"]), contacts.clusters["id"].size, n_pairs(contacts.edges))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from benchmarks import pipeline
 from benchmarks.inputs import Labels, UnavailableError, Volume
 from benchmarks.measure import Contest, Peer
+from benchmarks.pipeline import THRESHOLD
 from connectome.kernels.linkage import LinkageName
 
 EDGE_BYTES = 32
@@ -69,23 +71,20 @@ def _skimage_watershed(height: npt.NDArray[np.uint8]) -> Labels:
 
 def fragments_distance(volume: Volume) -> Contest:
     """Affinities to fragments, the distance flavour."""
-    from connectome.kernels.distance_fragments import DistanceParameters, fragments_by_distance
-
-    parameters = DistanceParameters(boundary_sum=459, voxel_size=voxel_size(volume), cap=100, n_smoothing=2)
+    parameters = pipeline.distance_parameters(voxel_size(volume))
     mask = volume.affinities.astype(np.uint16).sum(0) >= parameters.boundary_sum
     peers = []
     if volume.name in ("fib25", "pinky40-128"):
         peers.append(
             Peer("skimage", "scikit-image", lambda: _distance_watershed(mask, parameters.voxel_size), note=FLOODED)
         )
-    box = volume.box
     return Contest(
-        ours=lambda: fragments_by_distance(volume.affinities, box, box, box, parameters)[0],
+        ours=lambda: pipeline.distance_fragments(volume.affinities, parameters.voxel_size)[0],
         peers=peers,
         voxels=volume.voxels,
         bytes_moved=volume.affinities.nbytes + 8 * volume.voxels,
         count=lambda labels: (n_labels(labels), None),
-        note="Boundary at 0.6, distances capped at 100 nm, smoothed twice.",
+        note="Boundary at 2/3, distances capped at 100 nm, smoothed once; thick sections by themselves.",
     )
 
 
@@ -152,43 +151,78 @@ def agglomeration_mean(volume: Volume) -> Contest:
 
 
 def fragments_edges_mean(volume: Volume) -> Contest:
-    """Affinities to segments, mean linkage: the whole call."""
-    return _whole_call(volume, "mean", [Peer("waterz", "waterz", lambda: waterz(volume, 0.5))])
+    """Affinities to segments, mean linkage: the whole call from distance fragments, as the workflows make it."""
+    return _whole_call_by_distance(volume, "mean", _waterz_mean(volume))
+
+
+def fragments_edges_mean_affinity(volume: Volume) -> Contest:
+    """Affinities to segments, mean linkage: the whole call from affinity fragments, the peer's own kind."""
+    return _whole_call(volume, "mean", _waterz_mean(volume))
 
 
 def median_linkage(volume: Volume) -> Contest:
-    """Affinities to segments, median linkage."""
-    peers = [
+    """Affinities to segments, median linkage, from distance fragments."""
+    return _whole_call_by_distance(volume, "quantile", _waterz_median(volume))
+
+
+def median_linkage_affinity(volume: Volume) -> Contest:
+    """Affinities to segments, median linkage, from affinity fragments."""
+    return _whole_call(volume, "quantile", _waterz_median(volume))
+
+
+def maximum_linkage_affinity(volume: Volume) -> Contest:
+    """Affinities to segments, maximum linkage, from affinity fragments."""
+    return _whole_call(volume, "maximum", [], note="waterz ships no compiled maximum: no peer.")
+
+
+def _waterz_mean(volume: Volume) -> list[Peer]:
+    return [Peer("waterz", "waterz", lambda: waterz(volume, THRESHOLD))]
+
+
+def _waterz_median(volume: Volume) -> list[Peer]:
+    return [
         Peer(
             "waterz",
             "waterz",
-            lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("false")),
+            lambda: waterz(volume, THRESHOLD, scoring_function=WATERZ_MEDIAN.format("false")),
             note="waterz's median of all affinities of a contact, 256 bins.",
         ),
         Peer(
             "waterz-default",
             "waterz",
-            lambda: waterz(volume, 0.5, scoring_function=WATERZ_MEDIAN.format("true")),
+            lambda: waterz(volume, THRESHOLD, scoring_function=WATERZ_MEDIAN.format("true")),
             note="waterz's median with its default, a first contact counting as its maximum alone; 256 bins.",
         ),
     ]
-    return _whole_call(volume, "quantile", peers)
-
-
-def maximum_linkage(volume: Volume) -> Contest:
-    """Affinities to segments, maximum linkage."""
-    return _whole_call(volume, "maximum", [], note="waterz ships no compiled maximum: no peer.")
 
 
 def _whole_call(volume: Volume, linkage: LinkageName, peers: list[Peer], note: str = "") -> Contest:
+    return _contest(volume, lambda: pipeline.segment(volume.affinities, linkage), peers, f"{AFFINITY_FLAVOUR} {note}")
+
+
+def _whole_call_by_distance(volume: Volume, linkage: LinkageName, peers: list[Peer]) -> Contest:
+    size = voxel_size(volume)
+    return _contest(
+        volume, lambda: pipeline.segment_by_distance(volume.affinities, size, linkage), peers, DISTANCE_FLAVOUR
+    )
+
+
+AFFINITY_FLAVOUR = "Affinities to segments at threshold 0.5, whole volume; ours cuts fragments by affinity."
+DISTANCE_FLAVOUR = (
+    "Affinities to segments at threshold 0.5, whole volume; ours cuts fragments by distance, waterz by affinity. "
+    f"Ours joins segments below {pipeline.SMALL_SIZE} voxels from {pipeline.SMALL_THRESHOLD} on."
+)
+
+
+def _contest(volume: Volume, ours: Callable[[], pipeline.Segmented], peers: list[Peer], note: str) -> Contest:
     return Contest(
-        ours=lambda: pipeline.segment(volume.affinities, linkage),
+        ours=ours,
         peers=peers,
         voxels=volume.voxels,
         bytes_moved=volume.affinities.nbytes + 8 * volume.voxels,
         count=lambda result: (result.fragments, result.edges),
         score=(lambda result: score(volume, result)) if volume.truth is not None else None,
-        note=" ".join(part for part in ("Affinities to segments at threshold 0.5, whole volume.", note) if part),
+        note=note.strip(),
     )
 
 

@@ -140,7 +140,7 @@ def test_what_is_absent_is_left_out_and_what_is_broken_has_failed(monkeypatch):
     assert [record.peer for record in alone.records] == ["none"]
 
 
-@pytest.mark.parametrize("name", ["edges", "agglomeration_mean", "fragments_distance", "maximum_linkage"])
+@pytest.mark.parametrize("name", ["edges", "agglomeration_mean", "fragments_distance", "maximum_linkage_affinity"])
 def test_case_prepares_on_a_small_volume(name):
     case = next(case for case in CASES if case.name == name)
     ready = case.prepare(Volume(small()))
