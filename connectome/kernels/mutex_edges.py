@@ -14,18 +14,21 @@ import numpy as np
 
 from connectome.kernels.jit import inlined, jit
 from connectome.kernels.location_noise import location_hash
-from connectome.kernels.mutex_sets import find, is_excluded, prefetch_pair
+from connectome.kernels.mutex_sets import find, mutex_strength, prefetch_pair
 
 CODE_BITS = np.uint64(36)
 CODE_MASK = np.uint64((1 << 36) - 1)
 CHANNEL_BITS = np.uint64(5)
+WEIGHT_SHIFT = np.uint64(55)
 _LOWEST_BIT = np.array([0, 1, 28, 2, 29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4, 8, 31, 27, 13, 23, 21, 19, 16, 7, 26,
                         12, 18, 6, 11, 5, 10, 9], np.uint8)  # fmt: skip
 
 
 @jit
-def join_best(parent, ghosts, volume):
+def join_best(parent, ghosts, volume, repulsion):
     """Join every voxel that is no ghost along its best edge where that attracts.
+
+    Writes the weight of the strongest repulsive edge of each voxel to `repulsion`, if that has room.
 
     When the greedy algorithm comes to that edge, the voxel is still alone and excludes nothing, so the
     edge is sure to act, and joining early changes nothing else: one step of Boruvka's algorithm.
@@ -37,6 +40,9 @@ def join_best(parent, ghosts, volume):
     for z in range(nz):
         for y in range(ny):
             _row_extremes(most, least, affinities, offsets, n_attractive, strides, frame, z, y)
+            if repulsion.size > 0:
+                for x in range(nx):
+                    repulsion[(z * ny + y) * nx + x] = np.uint8(255) - least[x]
             for x in range(nx):
                 weight, voxel = most[x], (z * ny + y) * nx + x
                 if weight == 0 or weight < 255 - least[x] or (ghosts.size > 0 and ghosts[voxel]):
@@ -120,7 +126,7 @@ def _best_of_voxel(affinities, offsets, deltas, n_attractive, strides, frame, ma
             ):
                 continue
             higher = voxel if side == 1 else voxel - deltas[channel]
-            key = _edge_key(higher, channel, n_channels, frame, mask)
+            key = edge_key(higher, channel, n_channels, frame, mask)
             if chosen < 0 or key > best:
                 chosen, chosen_side, best = channel, side, key
     return chosen, chosen_side
@@ -138,17 +144,17 @@ def _noise(voxel, channel, n_channels, frame, mask):
 
 
 @inlined
-def _edge_key(voxel, channel, n_channels, frame, mask):
+def edge_key(voxel, channel, n_channels, frame, mask):
     """Return the key of the edge of a higher voxel and a channel."""
     noise = np.uint64(_noise(voxel, channel, n_channels, frame, mask))
     return (noise << CODE_BITS) | (np.uint64(voxel) << CHANNEL_BITS) | np.uint64(channel)
 
 
 @jit
-def estimate_weights(parent, volume, high, period):
+def estimate_weights(parent, volume, n_channels, high, period):
     """Count edges between different clusters by weight, 1 to `high`, in one row of `period`, times `period`.
 
-    `parent` is flat.
+    `parent` is flat. Only the first `n_channels` are counted.
     """
     affinities, offsets, deltas, n_attractive, strides, frame, _ = volume
     counts = np.zeros(256, np.int64)
@@ -156,22 +162,23 @@ def estimate_weights(parent, volume, high, period):
     bits = np.zeros(nx, np.uint32)
     for row in range(0, nz * ny, period):
         z, y = row // ny, row % ny
-        _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, 1, high)
+        mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, 0, n_channels, 1, high)
         for x in range(nx):
             marks = bits[x]
             while marks != 0:
-                channel, marks = _next_channel(marks)
+                channel, marks = next_channel(marks)
                 value = np.int64(affinities[channel, z, y, x])
                 counts[value if channel < n_attractive else 255 - value] += period
     return counts
 
 
 @jit
-def gather(parent, records, table, ghosts, volume, low, high, part, n_parts, codes):
-    """Write the codes of edges of weight low to high that may still act, ``weight << 36`` added; count them.
+def gather(parent, records, table, ghosts, volume, used, low, high, part, n_parts, codes):
+    """Write codes of edges of the first `used` channels that may act, of weight low to high; count them.
 
-    They ascend within a weight. If `n_parts` is above 1 (one weight with very many edges), only the
-    edges whose hash falls into `part` are taken. `parent` is flat. Returns (longer) codes and their number.
+    ``weight << 36`` is added; they ascend within a weight. If `n_parts` is above 1 (one weight with very many
+    edges), only the edges whose hash falls into `part` are taken. `parent` is flat. Returns (longer) codes and
+    their number.
     """
     affinities, offsets, deltas, n_attractive, strides, frame, mask = volume
     nz, ny, nx = affinities.shape[1:]
@@ -180,7 +187,7 @@ def gather(parent, records, table, ghosts, volume, low, high, part, n_parts, cod
     ends = np.empty((nx * n_channels, 2), np.int64)
     for z in range(nz):
         for y in range(ny):
-            _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, low, high)
+            mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, 0, used, low, high)
             if n + nx * n_channels > codes.size:
                 longer = np.empty(codes.size * 5 // 4 + nx * n_channels, np.uint64)
                 longer[:n] = codes[:n]
@@ -222,7 +229,7 @@ def _gather_row(
         voxel = (z * ny + y) * nx + x
         root = np.int64(parent[voxel]) if parent[voxel] >= 0 else voxel
         while marks != 0:
-            channel, marks = _next_channel(marks)
+            channel, marks = next_channel(marks)
             other = voxel + deltas[channel]
             if ghosts.size > 0 and ghosts[voxel] and ghosts[other]:
                 continue
@@ -242,28 +249,30 @@ def _gather_row(
             n += 1
     n_kept = first
     for k in range(first, n):
-        if not is_excluded(parent, table, ends[k - first, 0], ends[k - first, 1]):
+        strength = mutex_strength(parent, table, ends[k - first, 0], ends[k - first, 1])
+        if strength >> WEIGHT_SHIFT <= codes[k] >> CODE_BITS:
             codes[n_kept] = codes[k]
             n_kept += 1
     return n_kept
 
 
 @inlined
-def _next_channel(marks):
+def next_channel(marks):
     """Return the lowest channel in the bits `marks`, and the bits without it."""
     lowest = marks & (~marks + np.uint32(1))
     return np.int64(_LOWEST_BIT[np.uint32(lowest * np.uint32(0x077CB531)) >> np.uint32(27)]), marks ^ lowest
 
 
 @inlined
-def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, low, high):
+def mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, frame, z, y, first, stop, low, high):
     """Set bit c of a voxel of the row (z, y) if its edge of channel c weighs low to high and joins two clusters.
 
+    Channels from `first` to before `stop` are looked at.
     `parent` is flat; the edge between a root and its member is marked nevertheless.
     """
     nz, ny, nx = affinities.shape[1:]
     bits[:] = 0
-    for channel in range(offsets.shape[0]):
+    for channel in range(first, stop):
         if not (0 <= z + offsets[channel, 0] < nz and 0 <= y + offsets[channel, 1] < ny):
             continue
         if (z + frame[1][0]) % strides[channel, 0] != 0 or (y + frame[1][1]) % strides[channel, 1] != 0:
@@ -276,9 +285,9 @@ def _mark_row(bits, parent, affinities, offsets, deltas, n_attractive, strides, 
         least, most = np.uint8(low), np.uint8(high)
         if channel >= n_attractive:
             least, most = np.uint8(255 - high), np.uint8(255 - low)
-        first = (z * ny + y) * nx + begin
-        here = parent[first : first + end - begin]
-        there = parent[first + deltas[channel] : first + deltas[channel] + end - begin]
+        place = (z * ny + y) * nx + begin
+        here = parent[place : place + end - begin]
+        there = parent[place + deltas[channel] : place + deltas[channel] + end - begin]
         row, marks = affinities[channel, z, y, begin:end], bits[begin:end]
         bit = np.uint32(1 << channel)
         if step > 1:
@@ -315,7 +324,7 @@ def write_keys(parent, codes, deltas, frame, mask, keys):
         voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))
         u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
         if u != v:
-            keys[n] = _edge_key(voxel, channel, n_channels, frame, mask)
+            keys[n] = edge_key(voxel, channel, n_channels, frame, mask)
             n += 1
     return n
 

@@ -4,7 +4,11 @@ A cluster gets a *record* with its first mutex: a list of partners in one piece 
 from 1; `parent` holds the parent of a member, or ``-1 - record`` at a root (record 0: no mutex). Of
 two joined lists the shorter one is walked; its partners are found under the new pair in one table by
 open addressing, and a partner's own list is left as it is, because stale records lead to their owner.
-O((n + m) log m) for m mutexes; 4 bytes per member, some 60 per mutex.
+O((n + m) log m) for m mutexes; 4 bytes per member, some 80 per mutex.
+
+A mutex has a strength, uint64 above 0: that of the strongest edge which demands it, or `SURE`. Whoever notes
+mutexes ahead of their turn compares it; joined clusters keep the greater one. A place of the table is two
+numbers, the pair and the strength.
 
 The state is five flat arrays, handed around one by one: numba counts references to arrays in tuples,
 which costs more than the work. Functions that add a mutex need room, which `with_room` makes.
@@ -18,6 +22,7 @@ from connectome.kernels.jit import inlined, jit, prefetch
 
 _RECORDS, _ENTRIES, _FILLED, _FREE = 0, 1, 2, 3  # from _FREE on: a free piece of 2^k entries, or -1
 _OWNER, _START, _SIZE, _POWER = 0, 1, 2, 3
+SURE = np.uint64((1 << 64) - 1)
 
 
 @jit
@@ -27,7 +32,7 @@ def singletons(n):
     counters[_RECORDS] = 1
     counters[_FREE:] = -1
     records, entries = np.zeros((1 << 8, 4), np.int32), np.zeros(1 << 8, np.int32)
-    return np.full(n, -1, np.int32), records, entries, np.zeros(1 << 9, np.uint64), counters
+    return np.full(n, -1, np.int32), records, entries, np.zeros(1 << 10, np.uint64), counters
 
 
 @inlined
@@ -56,16 +61,16 @@ def flatten(parent):
 @inlined
 def is_excluded(parent, table, u, v):
     """Tell whether a mutex stands between the clusters of the roots `u` and `v`."""
+    return mutex_strength(parent, table, u, v) != 0
+
+
+@inlined
+def mutex_strength(parent, table, u, v):
+    """Return the strength of the mutex between the clusters of the roots `u` and `v`, 0 if there is none."""
     a, b = -1 - parent[u], -1 - parent[v]
     if a == 0 or b == 0:
-        return False
-    key = _key(a, b)
-    place = _place(key, table.size)
-    while table[place] != 0:
-        if table[place] == key:
-            return True
-        place = (place + 1) & (table.size - 1)
-    return False
+        return np.uint64(0)
+    return table[2 * _place_of(table, _key(a, b)) + 1]
 
 
 @inlined
@@ -73,7 +78,7 @@ def prefetch_pair(parent, records, table, u, v):
     """Ask for what deciding an edge between the roots `u` and `v` looks at first."""
     a, b = -1 - parent[u], -1 - parent[v]
     if a != 0 and b != 0:
-        prefetch(table, _place(_key(a, b), table.size))
+        prefetch(table, 2 * _place(_key(a, b), table.size // 2))
         prefetch(records, np.int64(a) * 4)
         prefetch(records, np.int64(b) * 4)
 
@@ -121,7 +126,7 @@ def has_room(records, entries, table, counters, n_pairs, n_entries):
     return (
         counters[_RECORDS] + 2 <= records.shape[0]
         and counters[_ENTRIES] + 8 + 2 * n_entries <= entries.size
-        and (counters[_FILLED] + n_pairs + 1) * 8 <= table.size * 5
+        and (counters[_FILLED] + n_pairs + 1) * 16 <= table.size * 5
     )
 
 
@@ -135,26 +140,31 @@ def entries_needed(parent, records, u, v):
 def with_room(records, entries, table, counters, n_pairs, n_entries):
     """Return records, entries and table with room for one mutex, or a join of `n_pairs` to a list of `n_entries`."""
     if counters[_RECORDS] + 2 > records.shape[0]:
-        longer = np.empty((records.shape[0] * 2, 4), np.int32)
-        longer[: records.shape[0]] = records
-        longer[records.shape[0] :] = 0
-        records = longer
+        records = with_records(records, records.shape[0])
     if counters[_ENTRIES] + 8 + 2 * n_entries > entries.size:
         pool = np.empty(entries.size * 2 + 2 * n_entries + 8, np.int32)
         pool[: entries.size] = entries
         entries = pool
-    if (counters[_FILLED] + n_pairs + 1) * 8 > table.size * 5:
+    if (counters[_FILLED] + n_pairs + 1) * 16 > table.size * 5:
         table = _rebuilt(records, table, counters, n_pairs + 1)
     return records, entries, table
 
 
+@jit
+def with_records(records, n):
+    """Return records with room for `n` more."""
+    longer = np.zeros((records.shape[0] + n, 4), np.int32)
+    longer[: records.shape[0]] = records
+    return longer
+
+
 @inlined
-def exclude(parent, records, entries, table, counters, u, v):
-    """Put a mutex between the clusters of the roots `u` and `v`, which have none. Needs room."""
-    a, b = _record_of(parent, records, counters, u), _record_of(parent, records, counters, v)
-    _insert(table, counters, _key(a, b))
-    _append(records, entries, counters, a, b)
-    _append(records, entries, counters, b, a)
+def exclude(parent, records, entries, table, counters, u, v, strength):
+    """Put a mutex between the clusters of the roots `u` and `v`, or raise its strength. Needs room."""
+    a, b = record_of(parent, records, counters, u), record_of(parent, records, counters, v)
+    if _insert(table, counters, _key(a, b), strength):
+        _append(records, entries, counters, a, b)
+        _append(records, entries, counters, b, a)
 
 
 @inlined
@@ -179,7 +189,8 @@ def mutex_pairs(parent, records, table, counters):
             root_of[-1 - parent[member]] = member
     pairs = np.empty((counters[_FILLED], 2), np.int64)
     n = 0
-    for key in table:
+    for place in range(0, table.size, 2):
+        key = table[place]
         if _is_live(records, key):
             u, v = root_of[np.int64(key >> np.uint64(32))], root_of[np.int64(key & np.uint64(0xFFFFFFFF))]
             pairs[n, 0], pairs[n, 1] = min(u, v), max(u, v)
@@ -195,12 +206,15 @@ def _join(records, entries, table, counters, keep, gone):
     for entry in range(start, start + size):
         other = _owner_of(records, entries[entry])
         entries[entry] = other
-        touched ^= table[_place(_key(keep, other), table.size)]
+        touched ^= table[2 * _place(_key(keep, other), table.size // 2)]
+        touched ^= table[2 * _place(_key(gone, other), table.size // 2)]
     counters[-1] = np.int64(touched)
     for entry in range(start, start + size):
-        if _insert(table, counters, _key(keep, entries[entry])):
+        strength = table[2 * _place_of(table, _key(gone, entries[entry])) + 1]
+        if _insert(table, counters, _key(keep, entries[entry]), strength):
             _append(records, entries, counters, keep, entries[entry])
-    _release(entries, counters, start, records[gone, _POWER])
+    if size > 0:  # a record without mutexes has no piece of the pool
+        _release(entries, counters, start, records[gone, _POWER])
     records[gone, _OWNER] = keep
 
 
@@ -242,7 +256,7 @@ def _release(entries, counters, start, power):
 
 
 @inlined
-def _record_of(parent, records, counters, root):
+def record_of(parent, records, counters, root):
     """Return the record of a root, a new one if it has none."""
     if parent[root] == -1:
         record = counters[_RECORDS]
@@ -256,8 +270,8 @@ def _record_of(parent, records, counters, root):
 def _rebuilt(records, table, counters, n_pairs):
     """Return the table without stale pairs, at most 1/4 full when `n_pairs` more are in."""
     n_live = _count_live(records, table)
-    size = 1 << 9
-    while size < (n_live + n_pairs) * 4:
+    size = 1 << 10
+    while size < (n_live + n_pairs) * 8:
         size *= 2
     rebuilt = np.zeros(size, np.uint64)
     counters[_FILLED] = 0
@@ -268,8 +282,8 @@ def _rebuilt(records, table, counters, n_pairs):
 @inlined
 def _count_live(records, table):
     n_live = 0
-    for place in range(table.size):
-        _prefetch_records(records, table, place + 16)
+    for place in range(0, table.size, 2):
+        _prefetch_records(records, table, place + 32)
         n_live += _is_live(records, table[place])
     return n_live
 
@@ -277,10 +291,10 @@ def _count_live(records, table):
 @inlined
 def _insert_live(records, table, rebuilt, counters):
     """Fill a larger table; its places ascend with those of the old one."""
-    for place in range(table.size):
-        _prefetch_records(records, table, place + 16)
+    for place in range(0, table.size, 2):
+        _prefetch_records(records, table, place + 32)
         if _is_live(records, table[place]):
-            _insert(rebuilt, counters, table[place])
+            _insert(rebuilt, counters, table[place], table[place + 1])
 
 
 @inlined
@@ -298,16 +312,47 @@ def _is_live(records, key):
 
 
 @inlined
-def _insert(table, counters, key):
-    """Put `key` into the table; return whether it is new."""
-    place = _place(key, table.size)
-    while table[place] != 0:
-        if table[place] == key:
-            return False
-        place = (place + 1) & (table.size - 1)
-    table[place] = key
-    counters[_FILLED] += 1
-    return True
+def note(records, entries, table, counters, pairs, n):
+    """Put mutexes between records, or raise their strengths, last first: (record, record, strength) each.
+
+    Returns how many are left when room runs out, and the length of the list that wants it.
+    """
+    for k in range(n - 1, -1, -1):
+        a, b = np.int64(pairs[k, 0]), np.int64(pairs[k, 1])
+        key = _key(a, b)
+        place = 2 * _place_of(table, key)
+        if table[place] != 0:
+            table[place + 1] = max(table[place + 1], pairs[k, 2])
+            continue
+        n_entries = np.int64(records[a, _SIZE]) + np.int64(records[b, _SIZE]) + 1
+        if not has_room(records, entries, table, counters, 0, n_entries):
+            return k + 1, n_entries
+        table[place], table[place + 1] = key, pairs[k, 2]
+        counters[_FILLED] += 1
+        _append(records, entries, counters, a, b)
+        _append(records, entries, counters, b, a)
+    return 0, 0
+
+
+@inlined
+def _insert(table, counters, key, strength):
+    """Put a pair into the table, or raise its strength; return whether it is new."""
+    place = _place_of(table, key)
+    is_new = table[2 * place] == 0
+    table[2 * place] = key
+    table[2 * place + 1] = max(table[2 * place + 1], strength)
+    counters[_FILLED] += is_new
+    return is_new
+
+
+@inlined
+def _place_of(table, key):
+    """Return the place of a pair, or the empty one where it would go."""
+    size = table.size // 2
+    place = _place(key, size)
+    while table[2 * place] != 0 and table[2 * place] != key:
+        place = (place + 1) & (size - 1)
+    return place
 
 
 @inlined

@@ -30,6 +30,7 @@ from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_has
 from connectome.kernels.merge_tree import apply_names
 from connectome.kernels.mutex_edges import CHANNEL_BITS, CODE_BITS, CODE_MASK
 from connectome.kernels.mutex_sets import (
+    SURE,
     entries_needed,
     exclude,
     find,
@@ -339,7 +340,7 @@ def _sweep(n, owner, is_open, excluded, a, b, attracts):
         u, v = excluded[row, 0], excluded[row, 1]
         room = entries_needed(parent, records, u, v)
         records, entries, table = with_room(records, entries, table, counters, 1, room)
-        exclude(parent, records, entries, table, counters, u, v)
+        exclude(parent, records, entries, table, counters, u, v, SURE)
     for row in range(a.size):
         u, v = find(parent, a[row]), find(parent, b[row])
         if u == v or is_excluded(parent, table, u, v):
@@ -352,6 +353,6 @@ def _sweep(n, owner, is_open, excluded, a, b, attracts):
         if attracts[row]:
             unite(parent, records, entries, table, counters, u, v)
         else:
-            exclude(parent, records, entries, table, counters, u, v)
+            exclude(parent, records, entries, table, counters, u, v, SURE)
     flatten(parent)
     return parent, waits, mutex_pairs(parent, records, table, counters)

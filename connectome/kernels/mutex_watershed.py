@@ -28,6 +28,7 @@ from connectome.kernels.mutex_edges import (
     write_keys,
 )
 from connectome.kernels.mutex_sets import (
+    SURE,
     entries_needed,
     exclude,
     find,
@@ -36,12 +37,22 @@ from connectome.kernels.mutex_sets import (
     is_excluded,
     must_wait,
     mutex_pairs,
+    note,
     pairs_needed,
     prefetch_lists,
     prefetch_pair,
     singletons,
     unite,
+    with_records,
     with_room,
+)
+from connectome.kernels.mutex_small import (
+    MOST_MEMBERS,
+    decide_attractive,
+    give_records,
+    list_members,
+    note_batch,
+    repulsive_sides,
 )
 
 MOST_CHANNELS = 32
@@ -85,19 +96,20 @@ def mutex_watershed(
 
     Notes
     -----
-    O(c voxels + m log m) for m edges between different clusters; edges are not sorted but gathered by
-    weight, strongest first, when those inside clusters are known. 20 bytes per voxel for parents and a
-    batch of edges, and some 60 per mutex, beside input and output. The same as mwatershed's
+    O(c voxels + m log m) for m attractive edges between different clusters; edges are not sorted but gathered
+    by weight, strongest first, when those inside clusters are known. Repulsive edges are looked at where they
+    are asked for. 17 bytes per voxel, and some 80 per mutex between clusters of more than a few voxels, beside
+    input and output. The same as mwatershed's
     ``agglom`` of ``affinity`` and ``affinity - 255``, up to ties. Source: Wolf et al. 2018 (ECCV),
     algorithm 1; 2020 (IEEE TPAMI 43:10).
     """
     steps, pitch = checked_channels(affinities, offsets, n_attractive, strides, hash_bits)
     shape = affinities.shape[1:]
     frame = (True, (0, 0, 0), shape, shape)
-    parent, _, _ = watershed(
-        np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits), np.zeros(0, np.bool_)
-    )
     labels = np.empty(shape, np.uint64)
+    parent = _watershed_of_whole(
+        np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits)
+    )
     _name(parent, labels.reshape(-1))
     return labels
 
@@ -137,6 +149,64 @@ def checked_channels(
 
 
 @jit
+def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask):
+    """Decide every edge of a whole volume; returns the voxels' parents.
+
+    Only attractive edges are gathered and sorted: `mutex_small` tells what excludes what.
+    """
+    shape = affinities.shape[1:]
+    n_voxels = shape[0] * shape[1] * shape[2]
+    deltas = (offsets[:, 0] * shape[1] + offsets[:, 1]) * shape[2] + offsets[:, 2]
+    volume = (affinities, offsets, deltas, n_attractive, strides, frame, mask)
+    flat, ghosts = affinities.reshape(-1), np.zeros(0, np.bool_)
+    parent, records, entries, table, counters = singletons(n_voxels)
+    following, repulsion = np.empty(n_voxels, np.int32), np.empty(n_voxels, np.uint8)
+    join_best(parent, ghosts, volume, repulsion)
+    flatten(parent)
+    n_large = list_members(parent, following)
+    records = with_records(records, n_large)
+    give_records(parent, records, counters, following)
+    budget = max(n_voxels // 2, 1 << 12)
+    period = 8 if n_voxels > 1 << 16 else 1
+    codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
+    roots = np.empty((_N_AHEAD // 2, 2), np.int64)
+    sides = repulsive_sides(volume)
+    near = np.empty((sides.shape[0], 2), np.int64)
+    pairs = np.empty((4 * MOST_MEMBERS * (offsets.shape[0] - n_attractive), 3), np.uint64)
+    high = 255
+    while high > 0:
+        flatten(parent)
+        counts = estimate_weights(parent, volume, n_attractive, high, period)
+        low, n_parts = _next_batch(counts, high, budget)
+        records, entries, table = note_batch(parent, records, entries, table, counters, volume, low, high)
+        for part in range(n_parts - 1, -1, -1):
+            if part < n_parts - 1:
+                flatten(parent)
+            codes, n_codes = gather(
+                parent, records, table, ghosts, volume, n_attractive, low, high, part, n_parts, codes
+            )
+            if spare.size < n_codes:
+                spare = np.empty(codes.size, np.uint64)
+            starts = sort_by_weight(codes[:n_codes], low, high, spare)
+            for level in range(high - low + 1):
+                found = spare[starts[level] : starts[level + 1]]
+                n = write_keys(parent, found, deltas, frame, mask, codes)
+                keys = sorted_keys(codes[:n], found[:n])
+                while n > 0:
+                    n, n_pairs, n_entries, n_noted = decide_attractive(
+                        parent, records, entries, table, counters, (following, repulsion), flat, volume, sides,
+                        near, keys[:n], high - level, low, roots, pairs,
+                    )  # fmt: skip
+                    records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
+                    while n_noted > 0:
+                        n_noted, n_entries = note(records, entries, table, counters, pairs, n_noted)
+                        records, entries, table = with_room(records, entries, table, counters, 1, n_entries)
+        high = low - 1
+    flatten(parent)
+    return parent
+
+
+@jit
 def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
     """Decide every edge that can be decided (all of them without ghosts).
 
@@ -148,7 +218,7 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
     deltas = (offsets[:, 0] * shape[1] + offsets[:, 1]) * shape[2] + offsets[:, 2]
     volume = (affinities, offsets, deltas, n_attractive, strides, frame, mask)
     parent, records, entries, table, counters = singletons(n_voxels)
-    join_best(parent, ghosts, volume)
+    join_best(parent, ghosts, volume, np.zeros(0, np.uint8))
     blocked, waiting, n_waiting = _roots_of(parent, ghosts), np.empty(1 << 8, np.uint64), 0
     budget = max(n_voxels, 1 << 12)
     period = 8 if n_voxels > 1 << 16 else 1
@@ -157,11 +227,13 @@ def watershed(affinities, offsets, n_attractive, strides, frame, mask, ghosts):
     high = 255
     while high > 0:
         flatten(parent)
-        low, n_parts = _next_batch(estimate_weights(parent, volume, high, period), high, budget)
+        low, n_parts = _next_batch(estimate_weights(parent, volume, offsets.shape[0], high, period), high, budget)
         for part in range(n_parts - 1, -1, -1):
             if part < n_parts - 1:
                 flatten(parent)
-            codes, n_codes = gather(parent, records, table, ghosts, volume, low, high, part, n_parts, codes)
+            codes, n_codes = gather(
+                parent, records, table, ghosts, volume, offsets.shape[0], low, high, part, n_parts, codes
+            )
             if spare.size < n_codes:
                 spare = np.empty(codes.size, np.uint64)
             starts = sort_by_weight(codes[:n_codes], low, high, spare)
@@ -253,5 +325,5 @@ def _decide(
             elif attracts:
                 unite(parent, records, entries, table, counters, u, v)
             else:
-                exclude(parent, records, entries, table, counters, u, v)
+                exclude(parent, records, entries, table, counters, u, v, SURE)
     return 0, 0, 0, n_waiting

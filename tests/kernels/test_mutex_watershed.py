@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome.errors import InputError
+from connectome.kernels.mutex_small import MOST_MEMBERS
 from connectome.kernels.mutex_watershed import mutex_watershed
 from tests.naive import mutex_watershed as naive
 from tests.strategies import LEVELS
@@ -67,6 +68,24 @@ def test_a_weight_with_very_many_edges_is_taken_in_parts():
     affinities = random.choice(np.array([120, 135], np.uint8), size=(len(offsets), 12, 24, 24), p=[0.3, 0.7])
     expected = naive.mutex_watershed(affinities, offsets)
     np.testing.assert_array_equal(mutex_watershed(affinities, offsets), expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("hash_bits", [1, 24])
+def test_clusters_that_grow_past_the_size_from_which_mutexes_are_kept(seed, hash_bits):
+    """Blobs of tens of voxels between walls: small clusters join small ones, large ones, and large join large."""
+    random = np.random.default_rng(seed)
+    offsets = [*NEAREST, (0, -3, 0), (0, 0, -3), (-2, 0, 0), (0, -4, 4)]
+    shape, size = (8, 16, 16), 2 + seed
+    blobs = np.kron(random.integers(0, 9, [-(-n // size) for n in shape]), np.ones((size, size, size), np.int64))
+    blobs = blobs[tuple(slice(n) for n in shape)]
+    same = np.stack([blobs == np.roll(blobs, [-d for d in offset], (0, 1, 2)) for offset in offsets])
+    affinities = np.where(same, 170, 80) + random.integers(-75, 76, same.shape)
+    affinities = affinities.astype(np.uint8)
+    expected = naive.mutex_watershed(affinities, offsets, hash_bits=hash_bits)
+    found = mutex_watershed(affinities, offsets, hash_bits=hash_bits)
+    np.testing.assert_array_equal(found, expected)
+    assert np.unique(found, return_counts=True)[1].max() > MOST_MEMBERS
 
 
 def test_input_is_not_changed_and_may_be_strided():
