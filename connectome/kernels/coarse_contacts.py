@@ -1,22 +1,29 @@
-"""Faces between labels that are large: few voxels touch another label, and few pairs touch.
+"""Faces between labels that are large: few voxels touch another label, and few pairs touch at a time.
 
-Labels are compared as they are and only the faces look up their pair, in one table that stays in the cache; for
-small labels the numbering and the buckets of `contact_table` are faster.
+Labels are compared as they are, and only runs of faces look up their pair, in a table of recent pairs that stays in
+the cache. What another pair drives out is logged; the log is sorted and summed. For small labels the numbering and
+the buckets of `contact_table` are faster.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.flags import positions_of, row_of_flags
-from connectome.kernels.jit import jit
+from connectome.kernels.face_runs import WORD, mark_first_row, mark_row, runs_of_faces
+from connectome.kernels.jit import jit, jit_bare
 
 # Labels are large if at most one in so many neighbours along x differs.
 _LARGE = 12
 # One row of so many is looked at: a prime, or the rows of a regular pattern would be all alike.
 _ROWS = 17
-# Words of a record: the pair, faces normal to x plus those normal to y << 32, all faces.
+# Words of an entry: the pair, faces normal to x plus those normal to y << 32, all faces.
 _WORDS = 4
+# Rows of a strip. One section of it, and the pairs that are alive there, fit into the second-level cache.
+_STRIP = 64
+# Recent pairs as a power of two: 256 kB.
+_RECENT_BITS = 13
+# Bits of a digit of the sort: names of 24 bits, those of a block of 256 voxels a side, take two passes.
+_DIGIT_BITS = 12
 _FIRST = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 
@@ -38,108 +45,155 @@ def labels_are_large(labels):
 
 
 @jit
-def count_faces(labels, margin):
-    """Count the faces between voxels behind the margin and their lower neighbours.
+def log_faces(labels, margin, log):
+    """Log the faces between voxels behind the margin and their lower neighbours.
 
     Parameters
     ----------
     labels : uint32 or uint64 array, shape (z, y, x), C-contiguous
         0 is background.
-    margin : tuple of 3 int
+    margin : tuple of 3 of 0 or 1
         Voxels on the low sides that are there only to be touched.
+    log : uint64 array, flat
+        Room, of any size. Pages come large, and so ten times faster, where numpy makes the array.
 
     Returns
     -------
-    uint64 array, shape (n, 4)
-        Pairs a < b in any order, their faces normal to x plus those normal to y << 32, and all their faces.
+    uint64 array, shape (4 * n,), a part of `log` or a new one
+        Pairs a < b in any order and some more than once, each with faces normal to x plus those normal to y << 32,
+        and all faces.
     """
     nz, ny, nx = labels.shape
     mz, my, mx = margin
-    flat = labels.reshape(labels.size)
-    (flags, words), positions = row_of_flags(nx), np.empty(nx, np.uint32)
-    records = np.zeros(_WORDS << 10, np.uint64)
-    slots = np.zeros(1 << 11, np.uint32)
-    n = np.uint64(1)
-    below = (ny * nx, nx, 1)
-    for z in range(mz, nz):
-        for y in range(my, ny):
-            for axis in range(3):
-                first = max(mx, 1) if axis == 2 else mx
-                if (axis == 0 and z == 0) or (axis == 1 and y == 0):
+    flat, width, section = labels.reshape(labels.size), np.uint64(nx), np.uint64(ny) * np.uint64(nx)
+    n_words = np.uint64((nx + WORD - 1) // WORD)
+    # The bits of a row along z and y, then those along x of the strip, one row before it, in two sections by turns.
+    words = np.zeros((2 + 2 * (_STRIP + 1)) * n_words, np.uint64)
+    bits = words.view(np.uint8)
+    zero, one, eight = np.uint64(0), np.uint64(1), np.uint64(8)
+    runs = np.empty(nx, np.uint32), np.empty(nx, np.uint8)
+    room = np.uint64(3 * _WORDS) * width + np.uint64(_WORDS)
+    recent, n = np.zeros(_WORDS << _RECENT_BITS, np.uint64), zero
+    for strip in range(my, ny, _STRIP):
+        for z in range(nz):
+            for y in range(max(strip - 1, 0), min(strip + _STRIP, ny)):
+                row = np.uint64(z * ny + y) * width
+                here = np.uint64(3 + y - strip + (z & 1) * (_STRIP + 1)) * n_words
+                before = np.uint64(3 + y - strip + (1 - (z & 1)) * (_STRIP + 1)) * n_words
+                if row == 0:
+                    mark_first_row(flat, width, bits, eight * here)
+                else:
+                    below = (section if z > 0 else zero, width if y > 0 else zero, section if z + 1 < nz else zero)
+                    mark_row(flat, row, width, below, bits, (zero, eight * n_words, eight * here))
+                words[here] &= ~one
+                if y < strip or z < mz:
                     continue
-                row, other = (z * ny + y) * nx + first, (z * ny + y) * nx + first - below[axis]
-                _flag_contacts(flat, np.uint64(row), np.uint64(other), np.uint64(nx - first), flags)
-                n_found = positions_of(words, positions)
-                while (np.int64(n) + n_found) * _WORDS > records.size:
-                    records = _longer(records)
-                if 2 * (np.int64(n) + n_found) > slots.size:
-                    slots = _rehashed(records, n, 4 * (np.int64(n) + n_found))
-                value = np.uint64(1) if axis == 2 else np.uint64(axis) << np.uint64(32)
-                n = _add(flat, np.uint64(row), np.uint64(other), positions, n_found, value, records, slots, n)
-    return records[_WORDS : _WORDS * np.int64(n)].copy().reshape(-1, _WORDS)
+                words[0] &= ~np.uint64(mx)
+                words[n_words] &= ~np.uint64(mx)
+                if n + room > log.size:
+                    log = _longer(log, n, room)
+                n = _log_row(flat, row, (section, width), words, (here, before, n_words), runs, recent, log, n)
+    if n + room + np.uint64(recent.size) > log.size:
+        log = _longer(log, n, room + np.uint64(recent.size))
+    for place in range(zero, np.uint64(recent.size), np.uint64(_WORDS)):
+        n = _log(recent, place, log, n)
+    return log[:n]
 
 
-@jit
-def _flag_contacts(labels, row, other, width, flags):
-    for x in range(width):
-        a, b = labels[row + x], labels[other + x]
-        flags[x] = np.uint8((a != b) & (a != 0) & (b != 0))
-    for x in range(width, np.uint64(flags.size)):
-        flags[x] = 0
+@jit_bare
+def _log_row(labels, row, below, words, at, runs, recent, log, n):
+    """Count the marked faces of a row; return the end of the log."""
+    (section, width), (here, before, n_words), (firsts, lengths) = below, at, runs
+    zero, one = np.uint64(0), np.uint64(1)
+    n_runs = runs_of_faces(words, zero, words, here, before, n_words, firsts, lengths)
+    n = _add(labels, row, row - section, firsts, lengths, n_runs, zero, recent, log, n)
+    n_runs = runs_of_faces(words, n_words, words, here, here - n_words, n_words, firsts, lengths)
+    n = _add(labels, row, row - width, firsts, lengths, n_runs, one << np.uint64(32), recent, log, n)
+    n_runs = runs_of_faces(words, here, words, here, here, n_words, firsts, lengths)
+    return _add(labels, row, row - one, firsts, lengths, n_runs, one, recent, log, n)
 
 
-@jit
-def _add(labels, row, other, positions, n_found, value, records, slots, n):
-    """Add one face of each position to its pair; return the next record."""
-    one, words = np.uint64(1), np.uint64(_WORDS)
-    wrap = np.uint64(slots.size - 1)
-    for i in range(np.uint64(n_found)):
-        x = np.uint64(positions[i])
+@jit_bare
+def _add(labels, row, other, firsts, lengths, n_runs, value, recent, log, n):
+    """Add runs to their pairs among the recent ones; log what they drive out and return the end of the log."""
+    one = np.uint64(1)
+    for run in range(n_runs):
+        x, n_faces = np.uint64(firsts[run]), np.uint64(lengths[run])
         here, there = np.uint64(labels[row + x]), np.uint64(labels[other + x])
         a, b = min(here, there), max(here, there)
-        place = _mixed(a, b) & wrap
-        record = np.uint64(slots[place]) * words
-        while record != 0 and (records[record] != a or records[record + one] != b):
-            place = (place + one) & wrap
-            record = np.uint64(slots[place]) * words
-        if record == 0:
-            record = n * words
-            records[record] = a
-            records[record + one] = b
-            slots[place] = n
-            n += one
-        records[record + np.uint64(2)] += value
-        records[record + np.uint64(3)] += one
+        place = ((a * _FIRST + b * _SECOND) >> np.uint64(64 - _RECENT_BITS)) * np.uint64(_WORDS)
+        if recent[place] != a or recent[place + one] != b:
+            n = _log(recent, place, log, n)
+            recent[place] = a
+            recent[place + one] = b
+            recent[place + np.uint64(2)] = 0
+            recent[place + np.uint64(3)] = 0
+        recent[place + np.uint64(2)] += n_faces * value
+        recent[place + np.uint64(3)] += n_faces
     return n
 
 
-@jit
-def _mixed(a, b):
-    x = (a * _FIRST) ^ (b * _SECOND)
-    x ^= x >> np.uint64(32)
-    x *= _FIRST
-    return x >> np.uint64(32)
+@jit_bare
+def _log(recent, place, log, n):
+    for k in range(np.uint64(_WORDS)):
+        log[n + k] = recent[place + k]
+    return n + np.uint64(_WORDS) if recent[place + np.uint64(3)] != 0 else n
 
 
 @jit
-def _longer(records):
-    longer = np.zeros(2 * records.size, np.uint64)
-    longer[: records.size] = records
+def _longer(log, n, room):
+    longer = np.empty(2 * log.size + np.int64(room), np.uint64)
+    longer[:n] = log[:n]
     return longer
 
 
 @jit
-def _rehashed(records, n, least):
-    """Return slots for the records 1 ... n - 1, at least `least`."""
-    size = 1
-    while size < least:
-        size *= 2
-    slots = np.zeros(size, np.uint32)
-    wrap = np.uint64(size - 1)
-    for record in range(np.uint64(1), n):
-        at = record * np.uint64(_WORDS)
-        place = _mixed(records[at], records[at + np.uint64(1)]) & wrap
-        while slots[place] != 0:
-            place = (place + np.uint64(1)) & wrap
-        slots[place] = record
-    return slots
+def order_of_log(log):
+    """Return the entries of a log in the order of their pairs, uint32: a radix sort of the digits that vary."""
+    n_entries, words = np.uint64(log.size // _WORDS), np.uint64(_WORDS)
+    order = np.arange(np.int64(n_entries)).astype(np.uint32)
+    spare, keys = np.empty(n_entries, np.uint32), np.empty(n_entries, np.uint64)
+    ends, digits = np.empty((1 << _DIGIT_BITS) + 1, np.uint32), np.uint64((1 << _DIGIT_BITS) - 1)
+    one = np.uint64(1)
+    for column in (one, np.uint64(0)):
+        varying, shift = np.uint64(0), np.uint64(0)
+        for entry in range(n_entries):
+            keys[entry] = log[words * entry + column]
+            varying |= keys[entry] ^ keys[0]
+        while shift < 64 and varying >> shift != 0:
+            if (varying >> shift) & one == 0:
+                shift += one
+                continue
+            ends[:] = 0
+            for entry in range(n_entries):
+                ends[((keys[entry] >> shift) & digits) + one] += 1
+            for digit in range(1, ends.size):
+                ends[digit] += ends[digit - 1]
+            for place in range(n_entries):
+                digit = (keys[np.uint64(order[place])] >> shift) & digits
+                spare[np.uint64(ends[digit])] = order[place]
+                ends[digit] += 1
+            order, spare = spare, order
+            shift += np.uint64(_DIGIT_BITS)
+    return order
+
+
+@jit_bare
+def sum_log(log, order, columns):
+    """Sum the entries of each pair into `columns` a, b, z, y, x (int64, with room for all entries); count the pairs."""
+    a, b, z, y, x = columns
+    row, low, high = -1, np.uint64(0), np.uint64(0)
+    for place in range(order.size):
+        entry = np.uint64(_WORDS) * np.uint64(order[place])
+        n_xy, n_all = np.int64(log[entry + np.uint64(2)]), np.int64(log[entry + np.uint64(3)])
+        n_x, n_y = n_xy & 0xFFFFFFFF, n_xy >> 32
+        is_new = (log[entry] != low) | (log[entry + np.uint64(1)] != high)
+        low, high = log[entry], log[entry + np.uint64(1)]
+        if is_new:
+            row += 1
+            a[row], b[row] = low, high
+            z[row], y[row], x[row] = 0, 0, 0
+        z[row] += n_all - n_x - n_y
+        y[row] += n_y
+        x[row] += n_x
+    return row + 1

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.kernels.coarse_contacts import count_faces, labels_are_large
+from connectome.kernels.coarse_contacts import labels_are_large, log_faces, order_of_log, sum_log
 from connectome.kernels.contact_scan import AREA, add_contacts, count_contacts
 from connectome.kernels.contact_table import new_table, sorted_rows
 from connectome.kernels.edge_pool import Columns
@@ -47,8 +47,9 @@ def contacts(labels: npt.NDArray[Any], read_box: Box | None = None, write_box: B
 
     Notes
     -----
-    O(voxels), one look-up per face between labels. Small labels take 4 bytes per voxel, at most 256 per label and
-    72 per row; large ones nothing per voxel.
+    O(voxels), and one look-up per face between labels, or run of such faces along x. Small labels take 4 bytes per
+    voxel, at most 256 per label and 72 per row; large ones nothing per voxel, and up to 200 for a pair each time that
+    it is met anew.
     """
     margin = _margin(labels, read_box, write_box)
     labels = np.ascontiguousarray(labels)
@@ -58,11 +59,11 @@ def contacts(labels: npt.NDArray[Any], read_box: Box | None = None, write_box: B
 
 
 def _contacts_of_large(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Columns:
-    a, b, xy, counts = np.ascontiguousarray(count_faces(labels, margin).T)
-    if a.size == 0:
-        return _columns(a, b, xy.view(np.int64), counts.view(np.int64))
-    order = order_of_pairs(a, b, np.zeros(a.size, np.uint8))[2]
-    return _columns(a[order], b[order], xy[order].view(np.int64), counts[order].view(np.int64))
+    # Four bytes per voxel are more than most volumes want; what is not used is never touched.
+    log = log_faces(labels, margin, np.empty(labels.size // 2, np.uint64))
+    a, b, z, y, x = np.empty((5, log.size // 4), np.int64)
+    n = sum_log(log, order_of_log(log), (a, b, z, y, x))
+    return {"a": a[:n].view(np.uint64), "b": b[:n].view(np.uint64), "z": z[:n], "y": y[:n], "x": x[:n]}
 
 
 def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Columns:
@@ -78,9 +79,12 @@ def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Col
 def _columns(
     a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64], xy: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
 ) -> Columns:
-    """Split the faces of each pair by axis: x is in the low half of `xy`, y in the high one, z is the rest."""
-    x, y = xy & 0xFFFFFFFF, xy >> 32
-    return {"a": a, "b": b, "z": counts - x - y, "y": y, "x": x}
+    """Split the faces of each pair by axis, in place: x is the low half of `xy`, y the high one, z is the rest."""
+    y = xy >> 32
+    counts -= y
+    xy &= 0xFFFFFFFF
+    counts -= xy
+    return {"a": a, "b": b, "z": counts, "y": y, "x": xy}
 
 
 def pool_contacts(tables: Sequence[Columns]) -> Columns:

@@ -22,9 +22,11 @@ _PACK = np.uint64(0x0102040810204080)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _trailing_zeros(typing_context: Any, value: Any) -> Any:  # noqa: ARG001
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
+def trailing_zeros(_context: Any, value: Any) -> Any:  # noqa: ARG001
+    """Return the place of the lowest set bit of a uint64 as int64, 64 where there is none."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, False))
 
     return types.int64(types.uint64), generate
 
@@ -45,7 +47,7 @@ def positions_of(words, positions):
         for k in range(8):
             bits |= ((words[first + k] * _PACK) >> np.uint64(56)) << np.uint64(8 * k)
         while bits != 0:
-            positions[n] = first * 8 + _trailing_zeros(bits)
+            positions[n] = first * 8 + trailing_zeros(bits)
             n += 1
             bits &= bits - np.uint64(1)
     return n

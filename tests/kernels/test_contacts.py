@@ -84,6 +84,15 @@ def test_many_pairs_of_large_labels_grow_the_table():
     assert all(np.array_equal(large[name], small[name]) for name in large)
 
 
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+def test_runs_end_with_words_strips_and_margins(dtype):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 6, (2, 35, 9)).astype(dtype).repeat(2, axis=1).repeat(31, axis=2)
+    labels = np.ascontiguousarray(labels[..., 7:-3])
+    for margin in itertools.product((0, 1), repeat=3):
+        assert list(_rows(_contacts_of_large(labels, margin)).items()) == _expected(naive.contacts(labels, margin))
+
+
 def test_areas_are_those_of_faces():
     table = {"z": np.array([2]), "y": np.array([3]), "x": np.array([5])}
     assert areas_nm2(table, (40, 16, 8)).tolist() == [2 * 16 * 8 + 3 * 40 * 8 + 5 * 40 * 16]
