@@ -13,7 +13,9 @@ from numba.extending import intrinsic
 
 from connectome.geometry import Triple, as_triple
 from connectome.kernels.downsample import mode_sections, mode_strip
+from connectome.kernels.flags import trailing_zeros
 from connectome.kernels.jit import inlined, jit_bare, prefetch
+from connectome.kernels.label_runs import FILLED, SEEN, fill, starts_of_runs
 
 Labels = npt.NDArray[np.uint64]
 Names = tuple[np.uint64, Labels, Labels, tuple[int, int, int]]
@@ -22,12 +24,10 @@ GROUP_BITS = 6
 """Labels that differ in these low bits only lie side by side in the table."""
 WIDEST = 16
 """Labels are spread too far for an index where there are more of them than this for each voxel."""
-SHORT_RUN = 20
-"""Where runs are shorter, looking up every voxel takes less than a mispredicted branch for every run."""
 SAMPLED = 8
 """One in this many voxels is looked at to tell whether runs are short."""
 NOISE_RUN = 2
-"""Where runs are shorter, rows of the hash are asked for ahead."""
+"""Where runs are shorter, every voxel is looked up, and rows of the hash are asked for ahead."""
 AHEAD = 64
 """So many look-ups ahead a row of the hash is asked for."""
 STRIP = 1 << 15
@@ -222,16 +222,38 @@ def _rename(labels, renamed, names):
     if index.size == 0:
         _rename_by_hash(labels, renamed, table, shifts, n_runs * NOISE_RUN > labels.size // SAMPLED)
         return
-    if n_runs * SHORT_RUN > labels.size // SAMPLED:
+    if n_runs * NOISE_RUN > labels.size // SAMPLED:
         for voxel in range(labels.size):
             renamed[voxel] = _name_by_index(labels[voxel], first, index, table)
-        return
-    last, name = np.uint64(0), np.uint64(0)
-    for voxel in range(labels.size):
-        label = labels[voxel]
-        if label != last or voxel == 0:
-            last, name = label, _name_by_index(label, first, index, table)
+    else:
+        _rename_runs(labels, renamed, first, index, table)
+
+
+@jit_bare
+def _rename_runs(labels, renamed, first, index, added):
+    """Look up the first voxel of every run of equal labels, and write its name beyond the run: the next mends that."""
+    one, filled, seen = np.uint64(1), np.uint64(FILLED), np.uint64(SEEN)
+    voxel, end = np.uint64(0), np.uint64(labels.size)
+    while voxel < end:
+        name = _name_by_index(labels[voxel], first, index, added)
         renamed[voxel] = name
+        voxel += one
+        # What is written beyond the last run must lie within the strip.
+        while voxel + seen + filled <= end:
+            starts, here = starts_of_runs(labels, voxel), voxel
+            while True:
+                stop = voxel + np.uint64(trailing_zeros(starts))
+                fill(renamed, here, name)
+                here += filled
+                while here < stop:
+                    fill(renamed, here, name)
+                    here += filled
+                if starts == 0:
+                    break
+                here = stop
+                name = _name_by_index(labels[here], first, index, added)
+                starts &= starts - one
+            voxel += seen
 
 
 @inlined
