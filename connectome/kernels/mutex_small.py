@@ -7,8 +7,10 @@ surrounds them, and nearly none of those is ever asked for.
 
 A cluster that grows larger gets a record, and its repulsive edges to others with records are noted with their
 strengths, ``weight << 55 | hash << 31 | index of the higher voxel``: those of the batch at hand that come after
-the present edge as well. Edges of lesser weight are noted with their batch. A repulsive edge of a strength is
-stronger than an attractive one of the same, as the later channel wins.
+the present edge as well. Edges of lesser weight are noted with their batch. Voxels that come to a cluster with
+a record wait in a list, `newcomers` (their number first), until two such clusters would join: then their edges
+are noted together, so that waits for memory overlap. A repulsive edge of a strength is stronger than an
+attractive one of the same, as the later channel wins.
 """
 
 from __future__ import annotations
@@ -132,82 +134,129 @@ def _row_pairs(parent, records, table, volume, z, y, bits, ends, pairs):
 
 @jit
 def repulsive_sides(volume):
-    """Return a row for each side of each repulsive channel, int64 (2 n, 6).
+    """Return a row for each side of each repulsive channel, int64 (2 n, 5).
 
-    The step from a voxel to the other one (z, y, x, index), the place of the edge's affinity counted from the
-    voxel's index, and the channel.
+    The step from a voxel to the other one (z, y, x, index), and the step to the higher of both.
     """
-    affinities, offsets, deltas, n_attractive, _, _, _ = volume
-    n_voxels = affinities.shape[1] * affinities.shape[2] * affinities.shape[3]
+    _, offsets, deltas, n_attractive, _, _, _ = volume
     n = offsets.shape[0] - n_attractive
-    sides = np.empty((2 * n, 6), np.int64)
-    for k in range(2 * n):
-        channel = n_attractive + k % n
-        sign = 1 if k < n else -1
-        sides[k, :3] = sign * offsets[channel]
-        sides[k, 3] = sign * deltas[channel]
-        sides[k, 4] = channel * n_voxels + (0 if k < n else sides[k, 3])
-        sides[k, 5] = channel
+    sides = np.zeros((2 * n, 5), np.int64)
+    for k in range(n):
+        sides[k, :3], sides[k, 3] = offsets[n_attractive + k], deltas[n_attractive + k]
+        sides[n + k, :4] = -sides[k, :4]
+        sides[n + k, 4] = -deltas[n_attractive + k]
     return sides
 
 
-@jit_bare
-def _scan(parent, rings, flat, volume, sides, near, first, own, wanted, weight, strength, low, pairs):
-    """Look at the repulsive edges of the voxels of a small cluster, from `first` on, whose root is `own`.
+@jit
+def write_around(around, volume, sides):
+    """Write the weights of the repulsive edges of each voxel, side by side; 0 where there is none.
 
-    Returns -1 if one of at least `strength` (of `weight`) leads to the root `wanted`. Else writes the mutexes
-    of weight `low` or more that its voxels will demand of other records as part of `wanted`; counts them.
+    They are looked at in no order of place: so a voxel is one line of memory in place of one for each side.
     """
-    following, repulsion = rings
-    affinities, _, _, _, strides, frame, mask = volume
+    affinities, _, _, n_attractive, strides, frame, _ = volume
     nz, ny, nx = affinities.shape[1:]
-    n_channels, n, member = strides.shape[0], 0, first
-    record = -1 - parent[wanted]
-    while True:
-        if repulsion[member] >= low:
-            row = member // nx
-            z = row // ny
-            y, x = row - z * ny, member - row * nx
-            n_near = 0
-            for k in range(sides.shape[0]):
-                oz, oy, ox = z + sides[k, 0], y + sides[k, 1], x + sides[k, 2]
-                if (oz >= 0) & (oz < nz) & (oy >= 0) & (oy < ny) & (ox >= 0) & (ox < nx):
-                    found = 255 - np.int64(flat[member + sides[k, 4]])
-                    near[n_near, 0], near[n_near, 1] = k, found
-                    n_near += found >= low
-            for k in range(n_near):
-                side, found = near[k, 0], near[k, 1]
-                root = find(parent, member + sides[side, 3])
-                if root == own or (root != wanted and (record == 0 or parent[root] == -1)):
-                    continue
-                if root == wanted and found < weight:
-                    continue
-                channel = sides[side, 5]
-                higher = member + sides[side, 4] - channel * parent.size
-                if not _is_edge(higher, channel, strides, frame, ny, nx):
-                    continue
-                demanded = strength_of(higher, channel, found, n_channels, frame, mask)
-                if root != wanted:
-                    pairs[n, 0], pairs[n, 1], pairs[n, 2] = record, -1 - parent[root], demanded
-                    n += 1
-                elif demanded >= strength:
-                    return -1
-        member = np.int64(following[member])
-        if member == first:
-            return n
+    n_sides = sides.shape[0]
+    around[:] = 0
+    for row in range(nz * ny):
+        z, y = row // ny, row % ny
+        for side in range(n_sides):
+            if not (0 <= z + sides[side, 0] < nz and 0 <= y + sides[side, 1] < ny):
+                continue
+            is_far = side >= n_sides // 2
+            hz, hy, hx = (z + sides[side, 0], y + sides[side, 1], sides[side, 2]) if is_far else (z, y, 0)
+            channel = n_attractive + side % (n_sides // 2)
+            if (hz + frame[1][0]) % strides[channel, 0] != 0 or (hy + frame[1][1]) % strides[channel, 1] != 0:
+                continue
+            step = strides[channel, 2]
+            begin, end = max(0, -sides[side, 2]), min(nx, nx - sides[side, 2])
+            begin += -(begin + hx + frame[1][2]) % step
+            for x in range(begin, end, step):
+                around[(row * nx + x) * n_sides + side] = np.uint8(255) - affinities[channel, hz, hy, x + hx]
 
 
 @inlined
-def _is_edge(higher, channel, strides, frame, ny, nx):
-    """Tell whether the position of a higher voxel is a multiple of the channel's stride."""
-    if strides[channel, 0] * strides[channel, 1] * strides[channel, 2] == 1:
-        return True
-    row = higher // nx
-    return (
-        (row // ny + frame[1][0]) % strides[channel, 0] == 0
-        and (row % ny + frame[1][1]) % strides[channel, 1] == 0
-        and (higher % nx + frame[1][2]) % strides[channel, 2] == 0
-    )
+def _demanded(volume, sides, voxel, side, weight):
+    """Return the strength of the edge on a side of a voxel."""
+    n_channels = volume[1].shape[0]
+    channel = volume[3] + side % (sides.shape[0] // 2)
+    return strength_of(voxel + sides[side, 4], channel, weight, n_channels, volume[5], volume[6])
+
+
+@inlined
+def _is_kept_apart(parent, following, repulsion, around, volume, sides, first, other, weight, strength):
+    """Tell whether a repulsive edge of at least `strength` (of `weight`) leads from a small cluster to another root.
+
+    The voxels of the small cluster are those of the ring from `first` on.
+    """
+    n_sides, member = sides.shape[0], first
+    while True:
+        following_one = np.int64(following[member])
+        prefetch(repulsion, following_one)
+        prefetch(around, following_one * n_sides)
+        if repulsion[member] >= weight:
+            for side in range(n_sides):
+                found = np.int64(around[member * n_sides + side])
+                if (
+                    found >= weight
+                    and find(parent, member + sides[side, 3]) == other
+                    and (found > weight or _demanded(volume, sides, member, side, found) >= strength)
+                ):
+                    return True
+        member = following_one
+        if member == first:
+            return False
+
+
+@jit_bare
+def _pairs_of_newcomers(parent, records, table, around, volume, sides, newcomers, begin, end, low, pairs):
+    """Write the mutexes of weight `low` or more that voxels demand, which came to clusters with records; count them."""
+    n, n_sides = 0, sides.shape[0]
+    for k in range(begin, end):
+        if k + 16 < end:
+            prefetch(around, np.int64(newcomers[k + 16]) * n_sides)
+        if k + 8 < end:
+            voxel = np.int64(newcomers[k + 8])
+            for side in range(n_sides):
+                if around[voxel * n_sides + side] >= low:
+                    prefetch(parent, voxel + sides[side, 3])
+        voxel = np.int64(newcomers[k])
+        own = find(parent, voxel)
+        for side in range(n_sides):
+            found = np.int64(around[voxel * n_sides + side])
+            if found < low:
+                continue
+            root = find(parent, voxel + sides[side, 3])
+            if root != own and parent[root] != -1:
+                a, b, demanded = -1 - parent[own], -1 - parent[root], _demanded(volume, sides, voxel, side, found)
+                if n > 0 and pairs[n - 1, 0] == a and pairs[n - 1, 1] == b:
+                    pairs[n - 1, 2] = max(pairs[n - 1, 2], demanded)
+                    continue
+                pairs[n, 0], pairs[n, 1], pairs[n, 2] = a, b, demanded
+                prefetch_pair(parent, records, table, own, root)
+                n += 1
+    return n
+
+
+@jit
+def note_newcomers(parent, records, entries, table, counters, around, volume, sides, newcomers, low, pairs):
+    """Note the mutexes of weight `low` or more of the voxels in `newcomers`, and empty it.
+
+    Returns records, entries and table.
+    """
+    step = pairs.shape[0] // max(sides.shape[0], 1)
+    end = 1 + np.int64(newcomers[0])
+    if sides.shape[0] > 0:
+        for begin in range(1, end, step):
+            n = _pairs_of_newcomers(
+                parent, records, table, around, volume, sides, newcomers, begin, min(begin + step, end), low, pairs
+            )
+            while n > 0:
+                n, n_entries = note(records, entries, table, counters, pairs, n)
+                if n > 0:
+                    records, entries, table = with_room(records, entries, table, counters, 1, n_entries)
+    newcomers[0] = 0
+    return records, entries, table
 
 
 @inlined
@@ -221,16 +270,17 @@ def _ring_size(following, member):
 
 @jit_bare
 def decide_attractive(
-    parent, records, entries, table, counters, rings, flat, volume, sides, near, keys, weight, low, roots, pairs
+    parent, records, entries, table, counters, rings, around, volume, sides, keys, weight, roots, newcomers
 ):
     """Take attractive edges of one weight, largest key first.
 
-    Returns how many are left when room runs out, the room wanted in pairs and in entries, and how many of `pairs`
-    are to be noted before the next edge. Roots are looked up some edges ahead, so that waits for memory overlap.
+    Returns how many are left when room runs out or newcomers must be noted, and the room wanted in pairs and in
+    entries. Roots are looked up some edges ahead, so that waits for memory overlap.
     """
+    following, repulsion = rings
     for begin in range(keys.size, 0, -roots.shape[0]):
         n = min(roots.shape[0], begin)
-        _look_ahead(parent, records, table, rings, flat, volume, sides, keys[begin - n : begin], low, roots)
+        _look_ahead(parent, records, table, rings, around, volume, sides, keys, begin, n, weight, roots)
         for k in range(n):
             u, v = find(parent, roots[k, 0]), find(parent, roots[k, 1])
             if u == v:
@@ -240,54 +290,52 @@ def decide_attractive(
             if parent[u] != -1 and parent[v] != -1:
                 if mutex_strength(parent, table, u, v) >= strength:
                     continue
+                if newcomers[0] > 0:
+                    return begin - k, 0, 0
                 n_pairs, n_entries = pairs_needed(parent, records, u, v), entries_needed(parent, records, u, v)
                 if not has_room(records, entries, table, counters, n_pairs, n_entries):
-                    return begin - k, n_pairs, n_entries, 0
+                    return begin - k, n_pairs, n_entries
                 unite(parent, records, entries, table, counters, u, v)
                 continue
-            if not has_room(records, entries, table, counters, 1, 1):
-                return begin - k, 1, 1, 0
+            if newcomers[0] + 2 * MOST_MEMBERS >= newcomers.size or not has_room(
+                records, entries, table, counters, 1, 1
+            ):
+                return begin - k, 1, 1
             voxel, channel = _ends(key)
-            small, other = (u, v) if parent[u] == -1 else (v, u)
-            first = voxel if parent[u] == -1 else voxel + volume[2][channel]
-            n_noted = _scan(parent, rings, flat, volume, sides, near, first, small, other, weight, strength, low, pairs)
-            if n_noted < 0:
-                continue
-            was_small = parent[other] == -1
-            _join_small(parent, records, counters, rings[0], small, other)
-            root = min(u, v)
-            if was_small and parent[root] != -1:
-                n_noted = _scan(
-                    parent, rings, flat, volume, sides, near, first, root, root, weight, strength, low, pairs
-                )
-            n_noted, n_entries = note(records, entries, table, counters, pairs, n_noted)
-            if n_noted > 0:
-                return begin - k - 1, 1, n_entries, n_noted
-    return 0, 0, 0, 0
+            small, other, first, last = u, v, voxel, voxel + volume[2][channel]
+            if parent[u] != -1 or (parent[v] == -1 and following[last] == last):
+                small, other, first = v, u, last
+            if not _is_kept_apart(parent, following, repulsion, around, volume, sides, first, other, weight, strength):
+                _join_small(parent, records, counters, following, small, other, newcomers)
+    return 0, 0, 0
 
 
 @inlined
-def _look_ahead(parent, records, table, rings, flat, volume, sides, keys, low, roots):
-    """Find the roots of edges, the last first, and ask for what deciding them looks at."""
-    deltas, repulsion = volume[2], rings[1]
-    for k in range(keys.size):
-        voxel, channel = _ends(keys[keys.size - 1 - k])
+def _look_ahead(parent, records, table, rings, around, volume, sides, keys, begin, n, weight, roots):
+    """Find the roots of the `n` edges before `begin`, the last first, and ask for what deciding them looks at."""
+    deltas, repulsion, n_sides = volume[2], rings[1], sides.shape[0]
+    for k in range(n):
+        voxel, channel = _ends(keys[begin - 1 - k])
         prefetch(parent, voxel)
         prefetch(parent, voxel + deltas[channel])
         prefetch(repulsion, voxel)
         prefetch(repulsion, voxel + deltas[channel])
-    for k in range(keys.size):
-        voxel, channel = _ends(keys[keys.size - 1 - k])
-        roots[k, 0], roots[k, 1] = find(parent, voxel), find(parent, voxel + deltas[channel])
-    for k in range(keys.size):
-        u, v = roots[k, 0], roots[k, 1]
+    for k in range(n):
+        voxel, channel = _ends(keys[begin - 1 - k])
+        u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
+        roots[k, 0], roots[k, 1], roots[k, 2] = u, v, -1
         prefetch_pair(parent, records, table, u, v)
         if u != v and (parent[u] == -1 or parent[v] == -1):
-            voxel, channel = _ends(keys[keys.size - 1 - k])
             first = voxel if parent[u] == -1 else voxel + deltas[channel]
-            if repulsion[first] >= low:
-                for side in range(sides.shape[0]):
-                    prefetch(flat, first + sides[side, 4])
+            if repulsion[first] >= weight:
+                roots[k, 2] = first
+                prefetch(around, first * n_sides)
+                prefetch(around, first * n_sides + n_sides - 1)
+    for k in range(n):
+        first = roots[k, 2]
+        if first >= 0:
+            for side in range(n_sides):
+                if around[first * n_sides + side] >= weight:
                     prefetch(parent, first + sides[side, 3])
 
 
@@ -298,8 +346,8 @@ def _ends(key):
 
 
 @inlined
-def _join_small(parent, records, counters, following, small, other):
-    """Join a small cluster to another; give a record to what is small no more."""
+def _join_small(parent, records, counters, following, small, other, newcomers):
+    """Join a small cluster to another; give a record to what is small no more, and list voxels that came to one."""
     low, high = min(small, other), max(small, other)
     record = -1 - parent[other]
     if record == 0:
@@ -307,4 +355,12 @@ def _join_small(parent, records, counters, following, small, other):
     parent[high] = low
     parent[low] = -1 - record
     if record == 0 and _ring_size(following, low) > MOST_MEMBERS:
-        record_of(parent, records, counters, low)
+        record = record_of(parent, records, counters, low)
+    if record != 0:
+        member = small
+        while True:
+            newcomers[0] += 1
+            newcomers[newcomers[0]] = member
+            member = np.int64(following[member])
+            if member == small:
+                break

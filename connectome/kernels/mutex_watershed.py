@@ -37,7 +37,6 @@ from connectome.kernels.mutex_sets import (
     is_excluded,
     must_wait,
     mutex_pairs,
-    note,
     pairs_needed,
     prefetch_lists,
     prefetch_pair,
@@ -47,12 +46,13 @@ from connectome.kernels.mutex_sets import (
     with_room,
 )
 from connectome.kernels.mutex_small import (
-    MOST_MEMBERS,
     decide_attractive,
     give_records,
     list_members,
     note_batch,
+    note_newcomers,
     repulsive_sides,
+    write_around,
 )
 
 MOST_CHANNELS = 32
@@ -98,18 +98,23 @@ def mutex_watershed(
     -----
     O(c voxels + m log m) for m attractive edges between different clusters; edges are not sorted but gathered
     by weight, strongest first, when those inside clusters are known. Repulsive edges are looked at where they
-    are asked for. 17 bytes per voxel, and some 80 per mutex between clusters of more than a few voxels, beside
-    input and output. The same as mwatershed's
+    are asked for. 9 bytes per voxel, 2 per voxel and repulsive channel, and some 80 per mutex between clusters
+    of more than a few voxels, beside input and output. The same as mwatershed's
     ``agglom`` of ``affinity`` and ``affinity - 255``, up to ties. Source: Wolf et al. 2018 (ECCV),
     algorithm 1; 2020 (IEEE TPAMI 43:10).
     """
     steps, pitch = checked_channels(affinities, offsets, n_attractive, strides, hash_bits)
     shape = affinities.shape[1:]
     frame = (True, (0, 0, 0), shape, shape)
-    labels = np.empty(shape, np.uint64)
-    parent = _watershed_of_whole(
-        np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits)
-    )
+    labels, n_voxels = np.empty(shape, np.uint64), int(np.prod(shape))
+    halves = labels.reshape(-1).view(np.int32)  # of the labels' memory, until they are known
+    parent, following = halves[:n_voxels], halves[n_voxels:]
+    repulsion = np.empty(n_voxels, np.uint8)
+    around = np.empty(n_voxels * 2 * (len(steps) - n_attractive), np.uint8)
+    _watershed_of_whole(
+        np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits),
+        parent, following, repulsion, around,
+    )  # fmt: skip
     _name(parent, labels.reshape(-1))
     return labels
 
@@ -149,8 +154,8 @@ def checked_channels(
 
 
 @jit
-def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask):
-    """Decide every edge of a whole volume; returns the voxels' parents.
+def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask, parent, following, repulsion, around):
+    """Decide every edge of a whole volume; writes the voxels' parents.
 
     Only attractive edges are gathered and sorted: `mutex_small` tells what excludes what.
     """
@@ -158,9 +163,8 @@ def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask)
     n_voxels = shape[0] * shape[1] * shape[2]
     deltas = (offsets[:, 0] * shape[1] + offsets[:, 1]) * shape[2] + offsets[:, 2]
     volume = (affinities, offsets, deltas, n_attractive, strides, frame, mask)
-    flat, ghosts = affinities.reshape(-1), np.zeros(0, np.bool_)
-    parent, records, entries, table, counters = singletons(n_voxels)
-    following, repulsion = np.empty(n_voxels, np.int32), np.empty(n_voxels, np.uint8)
+    ghosts, (_, records, entries, table, counters) = np.zeros(0, np.bool_), singletons(0)
+    parent[:] = -1
     join_best(parent, ghosts, volume, repulsion)
     flatten(parent)
     n_large = list_members(parent, following)
@@ -169,10 +173,10 @@ def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask)
     budget = max(n_voxels // 2, 1 << 12)
     period = 8 if n_voxels > 1 << 16 else 1
     codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
-    roots = np.empty((_N_AHEAD // 2, 2), np.int64)
+    roots = np.empty((_N_AHEAD // 2, 3), np.int64)
     sides = repulsive_sides(volume)
-    near = np.empty((sides.shape[0], 2), np.int64)
-    pairs = np.empty((4 * MOST_MEMBERS * (offsets.shape[0] - n_attractive), 3), np.uint64)
+    write_around(around, volume, sides)
+    pairs, newcomers = np.empty((64 * sides.shape[0], 3), np.uint64), np.zeros(1 << 12, np.int32)
     high = 255
     while high > 0:
         flatten(parent)
@@ -193,17 +197,17 @@ def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask)
                 n = write_keys(parent, found, deltas, frame, mask, codes)
                 keys = sorted_keys(codes[:n], found[:n])
                 while n > 0:
-                    n, n_pairs, n_entries, n_noted = decide_attractive(
-                        parent, records, entries, table, counters, (following, repulsion), flat, volume, sides,
-                        near, keys[:n], high - level, low, roots, pairs,
+                    n, n_pairs, n_entries = decide_attractive(
+                        parent, records, entries, table, counters, (following, repulsion), around, volume, sides,
+                        keys[:n], high - level, roots, newcomers,
                     )  # fmt: skip
-                    records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
-                    while n_noted > 0:
-                        n_noted, n_entries = note(records, entries, table, counters, pairs, n_noted)
-                        records, entries, table = with_room(records, entries, table, counters, 1, n_entries)
+                    if n > 0:
+                        records, entries, table = note_newcomers(
+                            parent, records, entries, table, counters, around, volume, sides, newcomers, low, pairs
+                        )
+                        records, entries, table = with_room(records, entries, table, counters, n_pairs, n_entries)
         high = low - 1
     flatten(parent)
-    return parent
 
 
 @jit
@@ -269,7 +273,8 @@ def _roots_of(parent, members):
 
 @jit
 def _name(parent, labels):
-    for voxel in range(labels.size):
+    """Write the labels over the parents, which take the first half of their memory: the last first."""
+    for voxel in range(labels.size - 1, -1, -1):
         labels[voxel] = (parent[voxel] if parent[voxel] >= 0 else voxel) + 1
 
 
