@@ -107,6 +107,12 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
     return Sweep(labels, sizes_left, np.concatenate([merges, late_merges]), columns, acts)
 
 
+def measure(edges: Columns, sizes: Integers, linkage: Linkage) -> tuple[Columns, npt.NDArray[np.bool_]]:
+    """Return edges as `Sweep` has them, and which of them act, of edges and sizes as `sweep` takes them."""
+    records, histograms = records_of(edges, linkage.name)
+    return _columns(records, histograms, np.arange(records.size), sizes, linkage)
+
+
 def _rule(linkage: Linkage) -> tuple[np.uint64, np.uint64, int]:
     """Thresholds as scores, and the size rule."""
     return np.uint64(linkage.threshold << 32), np.uint64(linkage.small_threshold << 32), linkage.small_size

@@ -8,15 +8,15 @@ boxes gives the same names (exact segmentation recipe, section 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Box
+from connectome.geometry import Box, Triple
 from connectome.ids import voxels_of_ids
-from connectome.kernels.agglomeration import Sweep, sweep
+from connectome.kernels.agglomeration import Sweep, measure, sweep
 from connectome.kernels.edge_pool import pool_edges
 from connectome.kernels.edges import BlockGraph, Columns
 from connectome.kernels.jit import jit
@@ -48,7 +48,13 @@ class Node:
     archive: Columns
 
 
-def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Box, linkage: Linkage) -> Node:
+def reduce_node(
+    box: Box,
+    children: Sequence[tuple[Box, BlockGraph]],
+    domain: Box,
+    linkage: Linkage,
+    cells: Triple | None = None,
+) -> Node:
     """Join the children's graphs inside `box` and merge what is sure to merge.
 
     Parameters
@@ -61,6 +67,9 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
         The whole volume.
     linkage : Linkage
         How voxel edges become scores, thresholds, size rule and dust.
+    cells : (z, y, x), optional
+        Shape of cells that lie on a grid anchored at the domain's start. Fragments that touch a face of theirs
+        are left aside and nothing waits for them: the others merge as if these were not there.
 
     Returns
     -------
@@ -79,10 +88,11 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
     np.add.at(sizes, owner, clusters["size"][order])
     alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
     alias_owner = owner[_positions(ids, alias["id"])]
-    is_open = np.zeros(ids.size, np.bool_)
+    is_open, is_aside = np.zeros(ids.size, np.bool_), np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
-    tables = [graph.edges for _, graph in children]
-    result = sweep(_edges_between(ids, owner, tables, ends, contacts, linkage), sizes, is_open, linkage)
+    is_aside[alias_owner[(alias["faces"] & _faces_of_cells(box, domain, cells)) != 0]] = True
+    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts, linkage)
+    result = _sweep_beside(edges, sizes, is_open, is_aside, linkage)
 
     names = result.labels[owner]
     is_root = names == np.arange(ids.size)
@@ -106,6 +116,36 @@ def reduce_node(box: Box, children: Sequence[tuple[Box, BlockGraph]], domain: Bo
         merges,
         {name: values[done] for name, values in rows.items()},
     )
+
+
+def _faces_of_cells(box: Box, domain: Box, cells: Triple | None) -> np.uint8:
+    """Bits of the faces of `box` that lie on faces of cells."""
+    faces = 0
+    relative = box.relative_to(domain.start)
+    for axis in range(3):
+        for side, plane in enumerate((relative.start[axis], relative.stop[axis])):
+            faces |= int(cells is not None and plane % cells[axis] == 0) << (2 * axis + side)
+    return np.uint8(faces)
+
+
+def _sweep_beside(
+    edges: Columns,
+    sizes: npt.NDArray[Any],
+    is_open: npt.NDArray[np.bool_],
+    is_aside: npt.NDArray[np.bool_],
+    linkage: Linkage,
+) -> Sweep:
+    """Sweep without the edges of clusters that are left aside, then add these to what is left."""
+    aside = is_aside[edges["a"]] | is_aside[edges["b"]]
+    if not aside.any():
+        return sweep(edges, sizes, is_open, linkage)
+    result = sweep({name: values[~aside] for name, values in edges.items()}, sizes, is_open, linkage)
+    rows = {name: values[aside] for name, values in edges.items()}
+    a, b = result.labels[rows["a"]], result.labels[rows["b"]]
+    rows |= {"a": np.minimum(a, b), "b": np.maximum(a, b)}
+    pooled = pool_edges(_concatenate([result.edges, rows]), linkage.name)
+    left, acts = measure(pooled, result.sizes, linkage)
+    return replace(result, edges=left, acts=acts)
 
 
 def _still_alive(is_open: npt.NDArray[np.bool_], result: Sweep) -> npt.NDArray[np.bool_]:

@@ -151,8 +151,7 @@ def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _
     own = {name: _read_columns(dataset, declared[name], task.level, task, traffic) for name in stage.kept}
     above = None
     if task.level < each.n_levels - 1:
-        z, y, x = (i // 2 for i in task.index)
-        parent = Task(task.stage, task.level + 1, (z, y, x))
+        parent = each.parent(task)
         above = {name: _read_columns(dataset, declared[name], parent.level, parent, traffic) for name in stage.expanded}
     outputs = stage.expand(each.box(task), own, above, plan.domain)
     for name in stage.expanded:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from connectome.geometry import Box
+from connectome.geometry import Box, Triple
 from connectome.kernels.edges import BlockGraph
 from connectome.kernels.linkage import QUANTILE_ONE, SCORE_ONE, Linkage, LinkageName
 from connectome.kernels.merge_tree import expand_names, reduce_node
@@ -50,6 +50,15 @@ class Agglomeration(TreeStage):
     """Threshold of the size rule; the same as `threshold` where it is not given; 0: absorb at any affinity."""
     dust_size: int = Field(default=0, ge=0)
     """Segments that end below this many voxels become background; 0 keeps all."""
+    cells: Triple | None = None
+    """Cells (z, y, x) in voxels: what touches no face of a cell merges before cells are joined; part of the result."""
+
+    @field_validator("cells")
+    @classmethod
+    def _positive(cls, cells: Triple | None) -> Triple | None:
+        if cells is not None and min(cells) < 1:
+            raise ValueError(f"three positive numbers of voxels (z, y, x) are wanted, got {cells}")
+        return cells
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Self:
@@ -67,6 +76,14 @@ class Agglomeration(TreeStage):
                     f"agglomeration.linkage is {self.linkage!r}, but edges.linkage is {edges.linkage!r}: edges measure "
                     "what agglomeration needs, so set both to one of them"
                 )
+
+    @property
+    def cell_shape(self) -> Triple | None:
+        return self.cells
+
+    def identity(self) -> dict[str, Any]:
+        # Datasets made before there were cells have none.
+        return {key: value for key, value in super().identity().items() if key != "cells" or value is not None}
 
     def rule(self) -> Linkage:
         """Return the linkage as kernels take it, in whole numbers."""
@@ -86,7 +103,7 @@ class Agglomeration(TreeStage):
         graphs = [
             (child, BlockGraph(*(self._columns(tables[name]) for name in self.inputs))) for child, tables in children
         ]
-        node = reduce_node(box, graphs, domain, self.rule())
+        node = reduce_node(box, graphs, domain, self.rule(), self.cells)
         return {
             "node_clusters": node.graph.clusters,
             "node_edges": with_level(node.graph.edges),

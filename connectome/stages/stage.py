@@ -117,6 +117,11 @@ class TreeStage(Stage):
     kept: ClassVar[tuple[str, ...]]
     """Outputs of `reduce` that `expand` reads at the same node."""
 
+    @property
+    def cell_shape(self) -> Triple | None:
+        """Shape in voxels of the cells in which the octree begins anew, if there are any."""
+        return None
+
     def reduce(
         self, box: Box, children: Sequence[tuple[Box, Mapping[str, Columns]]], domain: Box
     ) -> dict[str, Columns]:

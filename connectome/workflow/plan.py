@@ -17,6 +17,7 @@ from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
 from connectome.stages import BlockStage, Stage, TreeStage, registry
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
+from connectome.workflow.tree import Tree
 from connectome.workflow.workflow import Workflow
 
 Kind = Literal["block", "reduce", "expand"]
@@ -55,19 +56,20 @@ class Pass:
     grid: Grid
 
     @cached_property
+    def tree(self) -> Tree:
+        """The octree of nodes; of blocks, its lowest level alone is used."""
+        return Tree(self.grid, self.stage.cell_shape if isinstance(self.stage, TreeStage) else None)
+
+    @cached_property
     def n_levels(self) -> int:
         """Levels of the tree; 1 for blocks."""
-        return 1 if self.kind == "block" else 1 + (max(self.grid.shape) - 1).bit_length()
-
-    def level_grid(self, level: int) -> Grid:
-        """Return the grid of nodes at `level`; each is up to 2 x 2 x 2 nodes of the level below."""
-        return Grid(self.grid.box, as_triple([n << level for n in self.grid.block_shape]))
+        return 1 if self.kind == "block" else self.tree.n_levels
 
     @cached_property
     def _offsets(self) -> list[int]:
         offsets = [0]
         for level in range(self.n_levels):
-            offsets.append(offsets[-1] + len(self.level_grid(level)))
+            offsets.append(offsets[-1] + self.tree.n_nodes(level))
         return offsets
 
     def __len__(self) -> int:
@@ -77,15 +79,15 @@ class Pass:
         """Tell whether `task` is one of this pass."""
         if not 0 <= task.level < self.n_levels:
             return False
-        return all(0 <= i < n for i, n in zip(task.index, self.level_grid(task.level).shape, strict=True))
+        return all(0 <= i < n for i, n in zip(task.index, self.tree.shape(task.level), strict=True))
 
     def number(self, task: Task) -> int:
         """Return the position of `task` among the pass's tasks, for bitmaps."""
-        return self._offsets[task.level] + self.level_grid(task.level).number(task.index)
+        return self._offsets[task.level] + self.tree.number(task.level, task.index)
 
     def box(self, task: Task) -> Box:
         """Return the box that the task is for."""
-        return self.level_grid(task.level).box_at(task.index)
+        return self.tree.box(task.level, task.index)
 
     def tasks(self) -> Iterator[Task]:
         """Yield all tasks depth first: nodes after their children upward, before them downward."""
@@ -105,15 +107,11 @@ class Pass:
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
         """Yield the grid positions of a node's children."""
-        if level == 0:
-            return
-        shape = self.level_grid(level - 1).shape
-        low = [2 * i for i in index]
-        high = [min(2 * i + 2, n) for i, n in zip(index, shape, strict=True)]
-        for z in range(low[0], high[0]):
-            for y in range(low[1], high[1]):
-                for x in range(low[2], high[2]):
-                    yield z, y, x
+        yield from self.tree.children(level, index)
+
+    def parent(self, task: Task) -> Task:
+        """Return the task of the node above."""
+        return Task(task.stage, task.level + 1, self.tree.parent(task.level, task.index))
 
 
 @dataclass(frozen=True)
@@ -144,6 +142,21 @@ class Plan:
             stage.check(self.domain, self.voxel_size_nm)
             if isinstance(stage, BlockStage):
                 self._check_halo(stage)
+            elif isinstance(stage, TreeStage):
+                self._check_cells(stage)
+
+    def _check_cells(self, stage: TreeStage) -> None:
+        cells, block = stage.cell_shape, self.workflow.grid.block
+        if cells is None:
+            return
+        for axis, word in enumerate("zyx"):
+            if cells[axis] % block[axis] and cells[axis] < self.domain.shape[axis]:
+                above = -(-cells[axis] // block[axis]) * block[axis]
+                raise InputError(
+                    f"{stage.name}.cells is {cells}, but grid.block is {block}: along {word} a cell must be whole "
+                    f"blocks, or cover the volume's {self.domain.shape[axis]} voxels, so set it to {above} "
+                    "there or change grid.block"
+                )
 
     def _check_halo(self, stage: BlockStage) -> None:
         block = self.workflow.grid.block
@@ -209,7 +222,7 @@ class Plan:
         else:
             yield Task(f"{each.stage.name}.reduce", task.level, task.index)
             if task.level < each.n_levels - 1:
-                yield Task(task.stage, task.level + 1, as_triple([i // 2 for i in task.index]))
+                yield each.parent(task)
 
     def _block_dependencies(self, each: Pass, task: Task) -> Iterator[Task]:
         stage = each.stage

@@ -214,3 +214,19 @@ def test_a_volume_with_an_offset(tmp_path):
         assert volume.box.start == offset
         sums.add(checksum(volume))
     assert len(sums) == 1
+
+
+def test_cells_are_part_of_the_result_and_blocks_are_not(stored_affinities, tmp_path, reference):
+    sums = {}
+    for name, block, cells in (
+        ("a", (15, 32, 45), (30, 32, 45)),
+        ("b", (30, 16, 45), (30, 32, 45)),
+        ("c", (30, 35, 45), (64, 80, 90)),
+    ):
+        content = workflow_content(tmp_path / name, stored_affinities[0], block)
+        content["stages"][2]["cells"] = list(cells)
+        sums[name] = checksum(run(Workflow.parse(content), runner="serial").dataset.volume("segmentation"))
+    assert sums["a"] == sums["b"] != reference[1] == sums["c"]
+    content["stages"][2]["cells"] = None
+    with pytest.raises(InputError, match=r"agglomeration\.cells was \[64, 80, 90\], is None"):
+        run(Workflow.parse(content), runner="serial")

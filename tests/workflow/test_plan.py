@@ -16,8 +16,9 @@ from tests.tissue import workflow_content
 CONTENT = workflow_content("runs/plan", "affinities.zarr", (20, 20, 20))
 
 
-def make_plan(shape, block=(20, 20, 20), offset=(0, 0, 0)):
-    content = {**CONTENT, "grid": {"block": list(block)}}
+def make_plan(shape, block=(20, 20, 20), offset=(0, 0, 0), cells=None):
+    stages = [{**stage, "cells": cells} if stage["stage"] == "agglomeration" else stage for stage in CONTENT["stages"]]
+    content = {**CONTENT, "grid": {"block": list(block)}, "stages": stages}
     domain = Box.of_shape(shape).shift(offset)
     return Plan(Workflow.parse(content), domain, (20.0, 20.0, 20.0), {"affinities": "affinities.zarr"})
 
@@ -26,9 +27,9 @@ SHAPES = st.tuples(*[st.integers(20, 70)] * 3)
 
 
 @settings(max_examples=15)
-@given(SHAPES, st.tuples(*[st.integers(15, 70)] * 3))
-def test_tasks_are_numbered_and_in_an_order_that_can_run(shape, block):
-    plan = make_plan(shape, block, (5, 0, -3))
+@given(SHAPES, st.tuples(*[st.integers(15, 70)] * 3), st.sampled_from([None, 1, 2, 3]))
+def test_tasks_are_numbered_and_in_an_order_that_can_run(shape, block, blocks_per_cell):
+    plan = make_plan(shape, block, (5, 0, -3), blocks_per_cell and [blocks_per_cell * n for n in block])
     done = set()
     for each in plan.passes.values():
         tasks = list(each.tasks())
@@ -81,3 +82,14 @@ def test_a_block_smaller_than_the_halo_is_refused():
     with pytest.raises(InputError, match=r"grid\.block is \(3, 20, 20\).*halo of \d+ voxels along z"):
         make_plan((60, 60, 60), (3, 20, 20))
     make_plan((3, 60, 60), (3, 20, 20))  # one block covers the axis: no halo is read there
+
+
+def test_cells_that_cut_blocks_are_refused():
+    wanted = (
+        r"agglomeration\.cells is \(40, 50, 40\), but grid\.block is \(20, 20, 20\): .*along y.*60 voxels.*set it to 60"
+    )
+    with pytest.raises(InputError, match=wanted):
+        make_plan((60, 60, 60), cells=[40, 50, 40])
+    make_plan((60, 50, 60), cells=[40, 50, 40])  # the cell covers the axis
+    with pytest.raises(InputError, match=r"three positive numbers of voxels"):
+        make_plan((60, 60, 60), cells=[0, 20, 20])
