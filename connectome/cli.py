@@ -36,7 +36,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as t
 WorkflowFile = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow's YAML file.")]
 Thresholds = typer.Option("--threshold", metavar="A,B,C", help="Affinities from 0 to 1.")
 RunnerName = Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")]
-Workers = Annotated[int | None, typer.Option(help="Worker processes of the local cluster; one per core.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(metavar="N|POOL=N,...", help="Worker processes of the local cluster, such as 4 or cpu=4,gpu=1."),
+]
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
 ]
@@ -62,7 +65,9 @@ def run(
     parsed, table = Workflow.load(workflow, settings or []), Prices.load(prices)
     try:
         with ProgressDisplay(_ERRORS) as display:
-            outcome = run_workflow(parsed, runner=runner, n_workers=workers, redo=redo, prices=table, display=display)
+            outcome = run_workflow(
+                parsed, runner=runner, n_workers=_workers(workers), redo=redo, prices=table, display=display
+            )
     except KeyboardInterrupt:
         _ERRORS.print("stopped; run the same command to go on")
         raise typer.Exit(130) from None
@@ -164,7 +169,9 @@ def agglomerate(
     from connectome.runtime.recut import cut, measure
 
     with ProgressDisplay(_ERRORS) as display:
-        cuts = cut(dataset, _thresholds(threshold), write=write, runner=runner, n_workers=workers, display=display)
+        cuts = cut(
+            dataset, _thresholds(threshold), write=write, runner=runner, n_workers=_workers(workers), display=display
+        )
     figures = [measure(each) for each in cuts]
     if not as_json:
         show_cuts(dataset, cuts, figures)
@@ -368,6 +375,20 @@ def _floats(text: str, n: int, option: str) -> tuple[float, ...]:
 
 def _sizes(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
+
+
+def _workers(text: str | None) -> int | dict[str, int] | None:
+    """Read a number of worker processes, or one for each pool."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        if len(pairs) == 1 and not pairs[0][1]:
+            return int(text)
+        pools = {name.strip(): int(number) for name, _, number in pairs}
+    except ValueError as error:
+        raise InputError(f"--workers takes a number, or one for each pool such as cpu=4,gpu=1, got {text!r}") from error
+    return pools
 
 
 def _thresholds(text: str) -> list[float]:

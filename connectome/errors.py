@@ -9,3 +9,7 @@ class InputError(ValueError):
 
 class DiskFullError(InputError):
     """Nothing more can be written; the run stops at once instead of trying block after block."""
+
+
+class StageFailedError(InputError):
+    """Most of the first tasks of a pass failed; the run stops instead of failing at all the others."""

@@ -5,6 +5,7 @@ Cost counts allocated time (workers times wall clock, idle included), so that ut
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,14 @@ class StageAccount:
 
     def add(self, receipt: Receipt) -> None:
         """Count one receipt."""
-        self.tasks += 1
+        self.tasks += receipt.n_tasks
         self.voxels += receipt.voxels
         self.busy_s += receipt.wall_s
         self.cpu_s += receipt.cpu_s
         self.read_bytes += receipt.read_bytes
         self.written_bytes += receipt.written_bytes
         self.peak_bytes = max(self.peak_bytes, receipt.peak_bytes)
-        self.tries += receipt.attempt
+        self.tries += receipt.tries
 
 
 @dataclass
@@ -70,17 +71,28 @@ class Accounts:
     """All stages, and the time for which workers were held."""
 
     stages: dict[str, StageAccount] = field(default_factory=dict)
-    allocated_core_s: float = 0.0
+    held_s: dict[str, float] = field(default_factory=dict)
+    forgotten_s: float = 0.0
 
     def add(self, receipt: Receipt) -> None:
         """Count one receipt under its stage."""
         self.stages.setdefault(stage_of(receipt.stage), StageAccount()).add(receipt)
 
+    def hold(self, workers: Mapping[str, int], seconds: float) -> None:
+        """Count the time for which workers of each pool were held."""
+        for pool, n in workers.items():
+            self.held_s[pool] = self.held_s.get(pool, 0.0) + n * seconds
+
+    @property
+    def allocated_core_s(self) -> float:
+        """Seconds of all workers, idle or not, less those of results that were deleted."""
+        return max(0.0, sum(self.held_s.values()) - self.forgotten_s)
+
     def forget(self, stage: str) -> None:
         """Forget a stage whose results were deleted, and the time that it took: the bill is of what is there."""
         forgotten = self.stages.pop(stage_of(stage), None)
         if forgotten is not None:
-            self.allocated_core_s -= min(self.allocated_core_s, forgotten.busy_s)
+            self.forgotten_s += forgotten.busy_s
 
     def bill(self, n_voxels: int, prices: Prices) -> dict[str, Any]:
         """Return figures for a volume of `n_voxels`: core-hours, voxels per core-hour, dollars."""

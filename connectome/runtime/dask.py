@@ -1,4 +1,4 @@
-"""The Dask runner: a LocalCluster of worker processes, or any scheduler by its address.
+"""The Dask runner: a cluster on this machine, or any scheduler by its address.
 
 Only tasks (coordinates) go out and receipts come back. The client bounds what is in flight, releases
 every future at once, and keeps no result; the store is the truth.
@@ -9,39 +9,39 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import queue
 import socket
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import dask
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, Security, get_worker
+from distributed.scheduler import KilledWorker
 
 from connectome.errors import InputError
-from connectome.runtime.work import Failure, attempt, forget_volumes
+from connectome.runtime.cluster import CPU, SETTINGS, Cluster, pools_of
+from connectome.runtime.engine import Batch, Outcome
+from connectome.runtime.leaving import Leave, is_leaving
+from connectome.runtime.work import Failure, Report, forget_volumes, perform_all
 from connectome.store.dataset import Dataset
-from connectome.store.ledger import Receipt
 from connectome.workflow.plan import Plan, Task
 
 SLOTS_PER_WORKER = 3
-"""Tasks in flight per worker: one runs, the others hide the way to the scheduler and back."""
-ALLOWED_DEATHS = 100
-"""Workers that may die under one task before Dask gives it up. Dask blames every task that a dead worker
-held, so that pre-emption looks like poison: tries are counted per task by the engine instead."""
+"""Batches in flight per worker: one runs, the others hide the way to the scheduler and back."""
+PATIENCE_S = 600.0
+"""How long the driver waits for a scheduler that went to come back."""
 
-SETTINGS = {
-    "distributed.scheduler.allowed-failures": ALLOWED_DEATHS,
-    "distributed.scheduler.work-stealing": True,
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.daemon": True,
-    "distributed.comm.timeouts.connect": "30s",
-}
+
+@dataclass(frozen=True)
+class _Workers:
+    """Workers that are there, by pool, and whether they offer their pool as a resource."""
+
+    pools: Mapping[str, tuple[str, ...]]
+    offers: frozenset[str]
 
 
 class DaskRunner:
@@ -51,93 +51,151 @@ class DaskRunner:
     ----------
     dataset : Dataset
         Ready to run; workers read the plan from its record.
-    n_workers : int or None
-        Worker processes of a LocalCluster; None takes one per core.
-    address : str or None
-        ``tcp://...`` of a scheduler to use instead.
+    workers : mapping of str to int, optional
+        Worker processes of each pool on this machine; one per core where not given.
+    address : str, optional
+        ``tcp://...`` or ``tls://...`` of a scheduler to use instead.
+    is_secure : bool
+        Encrypt: on this machine with keys made for the run, elsewhere with those of Dask's settings.
     """
 
-    def __init__(self, dataset: Dataset, *, n_workers: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        workers: Mapping[str, int] | None = None,
+        address: str | None = None,
+        is_secure: bool = False,
+    ) -> None:
         if dataset.url.startswith("memory://"):
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
         self._url, self._token = dataset.url, uuid.uuid4().hex
-        self._outcomes: queue.SimpleQueue[tuple[Task, int, Future]] = queue.SimpleQueue()
-        self._scratch = None if address else tempfile.TemporaryDirectory(prefix="connectome-dask-")
-        with dask.config.set(SETTINGS):
-            self._cluster = (
-                _local_cluster(n_workers or os.cpu_count() or 1, self._scratch.name) if self._scratch else None
-            )
-            self._client = _connect(self._cluster or address)
-        self._counted, self._counted_at = 1, -math.inf
+        self._outcomes: queue.SimpleQueue[tuple[Batch, Future]] = queue.SimpleQueue()
+        self._cluster = None if address else Cluster(pools_of(workers), is_secure=is_secure)
+        self._address = address or (self._cluster.address if self._cluster else "")
+        self._security = self._cluster.security if self._cluster else (Security() if is_secure else None)
+        self._client = self._connected(10)
+        self._n_submitted = 0
+        self._known, self._known_at = _Workers({}, frozenset()), -math.inf
 
     @property
-    def n_workers(self) -> int:
-        """Worker processes that are there now; asked for at most once a second."""
-        if time.monotonic() > self._counted_at + 1:
-            self._counted = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
-            self._counted_at = time.monotonic()
-        return self._counted
+    def workers(self) -> dict[str, int]:
+        """Workers per pool that are there now; asked for at most once a second."""
+        return {pool: len(addresses) for pool, addresses in self._look().pools.items()}
 
     @property
-    def n_slots(self) -> int:
-        """How many tasks may be in flight."""
-        return SLOTS_PER_WORKER * self.n_workers
+    def slots(self) -> dict[str, int]:
+        """Batches per pool that may be in flight."""
+        return {pool: SLOTS_PER_WORKER * len(addresses) for pool, addresses in self._look().pools.items()}
 
-    def submit(self, task: Task, number: int) -> None:
-        """Send `task` to a worker. All keys of a pass share one prefix, which Dask's statistics need."""
-        key = (task.stage, task.level, *task.index, number, self._token)
+    def submit(self, batch: Batch) -> None:
+        """Send tasks to a worker. All keys of a pass share one prefix, which Dask's statistics need."""
+        self._n_submitted += 1
+        first, seen = batch.tasks[0], self._look()
+        others = [each for each in seen.pools.get(batch.pool, ()) if each not in batch.avoided]
+        offered = batch.pool in seen.offers
+        restricted = others if batch.avoided or (not offered and len(seen.pools) > 1) else []
         future = self._client.submit(
-            _attempt, self._url, self._token, task, number, key=key, pure=False, priority=_priority(task)
+            _perform,
+            self._url,
+            self._token,
+            batch.tries,
+            batch.pool,
+            key=(first.stage, self._n_submitted, self._token),
+            pure=False,
+            priority=first.level,
+            resources={batch.pool: 1} if offered else None,
+            workers=restricted or None,
+            allow_other_workers=bool(restricted),
         )
-        future.add_done_callback(lambda done: self._outcomes.put((task, number, done)))
+        future.add_done_callback(lambda done: self._outcomes.put((batch, done)))
 
-    def wait(self, seconds: float) -> tuple[Task, Receipt | Failure] | None:
+    def wait(self, seconds: float) -> Outcome | None:
         """Return the next outcome, or None after `seconds` without one."""
         try:
-            task, _, future = self._outcomes.get(timeout=seconds)
+            batch, future = self._outcomes.get(timeout=seconds)
         except queue.Empty:
+            self._stay_connected()
             return None
-        error = None if future.status == "finished" else future.exception()
-        outcome = (
-            future.result()
-            if future.status == "finished"
-            else Failure(task, f"{type(error).__name__}: {error}", "the worker died or the scheduler lost the task")
-        )
+        outcome = self._outcome(batch, future)
         future.release()
-        return task, outcome
+        return outcome
+
+    def _outcome(self, batch: Batch, future: Future) -> Outcome:
+        if future.status == "finished":
+            try:
+                worker, report = future.result(timeout=PATIENCE_S)
+            except Exception as error:
+                return Outcome(batch, None, f"the report got lost: {error}", is_blameless=True)
+            return Outcome(batch, report, worker=worker)
+        if future.status == "error":
+            cause = future.exception()
+            if isinstance(cause, KilledWorker):
+                return Outcome(batch, None, f"the worker {cause.last_worker.address} died")
+            failures = tuple(Failure(task, f"{type(cause).__name__}: {cause}", "") for task in batch.tasks)
+            return Outcome(batch, Report(None, failures))
+        self._stay_connected()
+        return Outcome(batch, None, "the scheduler lost the task", is_blameless=True)
 
     def close(self) -> None:
         """Leave the cluster, and end it if it is ours."""
-        # Workers that are told to go log that their scheduler is gone: nobody needs to read that.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._client.close(timeout=5)
         if self._cluster is not None:
-            self._cluster.close(timeout=10)
-        if self._scratch is not None:
-            self._scratch.cleanup()
+            self._cluster.close()
+
+    def _look(self) -> _Workers:
+        if time.monotonic() > self._known_at + 1:
+            if self._client.status == "running":
+                self._known = _workers_of(self._client.scheduler_info(n_workers=-1)["workers"])
+            self._known_at = time.monotonic()
+        return self._known
+
+    def _stay_connected(self) -> None:
+        """Where the scheduler went, wait until it is back: the engine sends again what was in flight."""
+        if self._client.status in ("running", "connecting"):
+            return
+        self._client.close(timeout=1)
+        self._client = self._connected(PATIENCE_S)
+
+    def _connected(self, patience_s: float) -> Client:
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                with dask.config.set(SETTINGS):
+                    client = Client(self._address, timeout="10s", set_as_default=False, security=self._security)
+            except (OSError, ValueError) as error:
+                if time.monotonic() < until and patience_s > 10:
+                    time.sleep(0.5)
+                    continue
+                raise InputError(
+                    f"no Dask scheduler answers at {self._address}: start one, or leave out --runner"
+                ) from error
+            client.register_plugin(Leave())
+            return client
 
 
-@contextmanager
-def one_cluster(runner: str, n_workers: int | None = None) -> Iterator[str]:
-    """Hold one local cluster for several runs, and yield the runner that stands for it; others pass as they are."""
-    if runner != "dask":
-        yield runner
-        return
-    with tempfile.TemporaryDirectory(prefix="connectome-dask-") as scratch, dask.config.set(SETTINGS):
-        cluster = _local_cluster(n_workers or os.cpu_count() or 1, scratch)
-        try:
-            yield cluster.scheduler_address
-        finally:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
-            cluster.close(timeout=10)
+def _workers_of(info: Mapping[str, Mapping[str, object]]) -> _Workers:
+    pools: dict[str, list[str]] = {}
+    offering: Counter[str] = Counter()
+    for address, worker in info.items():
+        resources = worker.get("resources")
+        names = list(resources) if isinstance(resources, dict) else []
+        pool = names[0] if names else CPU
+        pools.setdefault(pool, []).append(address)
+        offering[pool] += bool(names)
+    offers = {pool for pool, addresses in pools.items() if offering[pool] == len(addresses)}
+    return _Workers({pool: tuple(addresses) for pool, addresses in pools.items()}, frozenset(offers))
 
 
-def _priority(task: Task) -> int:
-    return task.level
-
-
-def _attempt(url: str, token: str, task: Task, number: int) -> Receipt | Failure:
-    return attempt(_plan(url, token), Dataset(url), task, number)
+def _perform(url: str, token: str, tries: tuple[tuple[Task, int], ...], pool: str) -> tuple[str, Report]:
+    address = str(get_worker().address)
+    try:
+        plan = _plan(url, token)
+    except Exception as error:
+        text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return address, Report(None, tuple(Failure(task, text, "") for task, _ in tries))
+    return address, perform_all(plan, Dataset(url), tries, pool, is_leaving)
 
 
 @lru_cache(maxsize=2)
@@ -156,38 +214,3 @@ def _plan(url: str, token: str) -> Plan:  # noqa: ARG001
                 "driver: install the same package on all hosts"
             )
     return plan
-
-
-def _local_cluster(n_workers: int, scratch: str) -> LocalCluster:
-    try:
-        return _start_cluster(n_workers, scratch)
-    except RuntimeError:
-        # A worker that dies while the cluster starts takes the start with it; once more, then say so.
-        try:
-            return _start_cluster(n_workers, scratch)
-        except RuntimeError as error:
-            raise InputError(
-                f"the local cluster does not start ({error}): run again, or use --runner serial"
-            ) from error
-
-
-def _start_cluster(n_workers: int, scratch: str) -> LocalCluster:
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",  # any free port, so that runs beside each other do not collide
-        worker_dashboard_address="127.0.0.1:0",
-        memory_limit=0,
-        local_directory=scratch,
-        silence_logs=logging.ERROR,
-    )
-
-
-def _connect(target: LocalCluster | str | None) -> Client:
-    try:
-        client = Client(target, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {target}: start one, or leave out --runner") from error
-    return client

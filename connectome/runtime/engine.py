@@ -1,120 +1,110 @@
-"""The engine: streams the tasks of all passes through a runner, in a bounded window.
+"""The engine: streams the tasks of all passes through a runner, in a bounded window per pool of workers.
 
 Each pass has a short list of tasks that come next and one bit per task for what is done. A task runs
 when the tasks that it depends on are done; the latest pass goes first, so that what was written is
-consumed while it is hot. A failing task is tried again, then quarantined; the rest goes on.
+consumed while it is hot. Short tasks travel together. A failing task is tried again, then quarantined,
+and the rest goes on; a pass most of whose first tasks end so stops the run.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from connectome.errors import DiskFullError
+from connectome.errors import DiskFullError, InputError, StageFailedError
 from connectome.runtime.events import (
     Event,
     Heartbeat,
     Listener,
     RunEnded,
     RunStarted,
-    TaskDone,
     TaskFailed,
     TaskQuarantined,
+    TasksDone,
+    TasksLost,
 )
-from connectome.runtime.work import Failure
-from connectome.store.ledger import Receipt
-from connectome.workflow.plan import Pass, Plan, Task
+from connectome.runtime.queues import Progress, Queue
+from connectome.runtime.work import Report
+from connectome.workflow.plan import Plan, Task
 
-LOOK_AHEAD = 64
-"""Tasks per pass whose dependencies are watched."""
 HEARTBEAT_S = 0.5
 """How long to wait for an outcome before listeners get a chance to act."""
+BATCH_S = 1.0
+"""Tasks travel together up to this time of work: the way to the scheduler and back takes some milliseconds."""
+MOST_TASKS, MOST_RUNS = 64, 24
+"""Tasks that travel together at most, and runs of their numbers: a receipt stays under 1 kB."""
+MOST_LOSSES = 8
+"""Workers that may go under a task before it counts as what takes them: several times what chance would do."""
+FIRST_TASKS = 10
+"""A pass stops the run when so many of its tasks are in quarantine, and they are more than are done."""
+NOBODY_S = 120.0
+"""How long tasks wait for a pool without workers before the run stops."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks of one pass that travel together.
+
+    Attributes
+    ----------
+    pool : str
+        Where they run.
+    tries : tuple of (task, number of the try)
+    avoided : tuple of str
+        Workers on which one of them failed.
+    """
+
+    pool: str
+    tries: tuple[tuple[Task, int], ...]
+    avoided: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(task for task, _ in self.tries)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch: a worker's report, or None and the reason where it was lost with its worker."""
+
+    batch: Batch
+    report: Report | None
+    reason: str = ""
+    worker: str = ""
+    is_blameless: bool = False
+    """Lost, but not with the worker that ran it: the scheduler went, or the worker was told to go."""
 
 
 class Runner(Protocol):
     """Executes tasks anywhere."""
 
     @property
-    def n_workers(self) -> int: ...
+    def workers(self) -> Mapping[str, int]:
+        """Workers per pool that are there now."""
+
     @property
-    def n_slots(self) -> int: ...
-    def submit(self, task: Task, number: int) -> None: ...
-    def wait(self, seconds: float) -> tuple[Task, Receipt | Failure] | None: ...
+    def slots(self) -> Mapping[str, int]:
+        """Batches per pool that may be in flight."""
+
+    def submit(self, batch: Batch) -> None: ...
+    def wait(self, seconds: float) -> Outcome | None: ...
     def close(self) -> None: ...
 
 
-class Bitmap:
-    """One bit per task of a pass."""
+@dataclass
+class _Trouble:
+    """What went wrong with a task that is not done: failed tries, workers lost under it, and where it failed."""
 
-    def __init__(self, each: Pass) -> None:
-        self._pass, self._bits = each, bytearray(-(-len(each) // 8))
-        self.count = 0
-
-    def add(self, task: Task) -> None:
-        """Set the task's bit."""
-        number = self._pass.number(task)
-        if not self._bits[number >> 3] >> (number & 7) & 1:
-            self._bits[number >> 3] |= 1 << (number & 7)
-            self.count += 1
-
-    def __contains__(self, task: Task) -> bool:
-        number = self._pass.number(task)
-        return bool(self._bits[number >> 3] >> (number & 7) & 1)
+    failures: int = 0
+    losses: int = 0
+    workers: tuple[str, ...] = ()
 
 
-class Progress:
-    """What is done and what is lost, per pass."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.done = {name: Bitmap(each) for name, each in plan.passes.items()}
-        self.lost = {name: Bitmap(each) for name, each in plan.passes.items()}
-
-    def is_done(self, task: Task) -> bool:
-        return task in self.done[task.stage]
-
-    def is_lost(self, task: Task) -> bool:
-        return task in self.lost[task.stage]
-
-
-class _Queue:
-    """Tasks of one pass that come next, each with the dependency that it was last seen waiting for."""
-
-    def __init__(self, each: Pass, progress: Progress) -> None:
-        self._tasks: Iterator[Task] = (task for task in each.tasks() if not progress.is_done(task))
-        self._waiting: dict[Task, Task | None] = {}
-        self._progress = progress
-
-    def pop_ready(self, plan: Plan) -> Task | None:
-        """Return the next task whose dependencies are done; drop those that can never run."""
-        n_before = -1
-        while n_before != len(self._waiting):
-            for task in islice(self._tasks, LOOK_AHEAD - len(self._waiting)):
-                self._waiting[task] = None
-            n_before = len(self._waiting)
-            for task, watched in list(self._waiting.items()):
-                if watched is not None and not self._progress.is_done(watched) and not self._progress.is_lost(watched):
-                    continue
-                missing = next((d for d in plan.dependencies(task) if not self._progress.is_done(d)), None)
-                if missing is None:
-                    del self._waiting[task]
-                    return task
-                if any(self._progress.is_lost(d) for d in plan.dependencies(task)):
-                    del self._waiting[task]
-                    self._progress.lost[task.stage].add(task)
-                else:
-                    self._waiting[task] = missing
-        return None
-
-    def is_exhausted(self) -> bool:
-        """Tell whether nothing comes any more."""
-        for task in islice(self._tasks, 1):
-            self._waiting[task] = None
-        return not self._waiting
-
-
-def execute(plan: Plan, runner: Runner, progress: Progress, listeners: list[Listener]) -> RunEnded:
+def execute(plan: Plan, runner: Runner, progress: Progress, listeners: Sequence[Listener]) -> RunEnded:
     """Run all tasks of `plan` that are not done yet.
 
     Parameters
@@ -123,59 +113,182 @@ def execute(plan: Plan, runner: Runner, progress: Progress, listeners: list[List
     runner : Runner
     progress : Progress
         What earlier runs did; it is brought up to date.
-    listeners : list of callables
+    listeners : sequence of callables
         Told every event, in order, in this thread.
 
     Returns
     -------
     RunEnded
         With the tasks that were quarantined.
-    """
 
-    def tell(event: Event) -> None:
-        for listener in listeners:
+    Raises
+    ------
+    StageFailedError
+        Where most of the first tasks of a pass fail.
+    DiskFullError
+        Where a worker meets a full disk.
+    InputError
+        Where a stage asks for a resource that no worker offers.
+    """
+    return _Execution(plan, runner, progress, listeners).run()
+
+
+class _Execution:
+    """One run of the engine: what is in flight, and what was in trouble."""
+
+    def __init__(self, plan: Plan, runner: Runner, progress: Progress, listeners: Sequence[Listener]) -> None:
+        self._plan, self._runner, self._progress, self._listeners = plan, runner, progress, listeners
+        self._queues = {name: Queue(plan, each, progress) for name, each in plan.passes.items()}
+        self._again: deque[Task] = deque()
+        self._in_flight: Counter[str] = Counter()
+        self._troubles: dict[Task, _Trouble] = {}
+        self._quarantined: list[Task] = []
+        self._seconds_per_task: dict[str, float] = {}
+        self._nobody_since: dict[str, float] = {}
+
+    def run(self) -> RunEnded:
+        started = time.monotonic()
+        n_done = {name: bits.count for name, bits in self._progress.done.items()}
+        self._tell(RunStarted(self._plan, n_done, dict(self._runner.workers)))
+        while True:
+            self._fill()
+            outcome = self._runner.wait(HEARTBEAT_S)
+            if outcome is None:
+                if (
+                    not self._in_flight.total()
+                    and not self._again
+                    and all(q.is_exhausted() for q in self._queues.values())
+                ):
+                    break
+                self._check_pools()
+                self._tell(Heartbeat(dict(self._runner.workers), self._queued()))
+                continue
+            self._in_flight[outcome.batch.pool] -= 1
+            if outcome.report is None:
+                self._take_back(outcome)
+            else:
+                self._take(outcome, outcome.report)
+        n_blocked = sum(bits.count for bits in self._progress.lost.values()) - len(self._quarantined)
+        ended = RunEnded(time.monotonic() - started, tuple(self._quarantined), n_blocked)
+        self._tell(ended)
+        return ended
+
+    def _is_over(self) -> bool:
+        return (
+            not self._in_flight.total()
+            and not self._again
+            and all(queue.is_exhausted() for queue in self._queues.values())
+        )
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
             listener(event)
 
-    started = time.monotonic()
-    tell(RunStarted(plan, {name: bits.count for name, bits in progress.done.items()}, runner.n_workers))
-    queues = {name: _Queue(each, progress) for name, each in plan.passes.items()}
-    attempts: dict[Task, int] = {}
-    quarantined: list[Task] = []
-    while True:
-        _fill(plan, runner, queues, attempts)
-        outcome = runner.wait(HEARTBEAT_S)
-        if outcome is None:
-            if not attempts and all(each.is_exhausted() for each in queues.values()):
-                break
-            tell(Heartbeat(runner.n_workers))
-            continue
-        task, result = outcome
-        number = attempts.pop(task)
-        if isinstance(result, Receipt):
-            progress.done[task.stage].add(task)
-            tell(TaskDone(task, result))
-            continue
-        tell(TaskFailed(task, number, result.error, result.traceback))
-        if result.stops_run:
-            raise DiskFullError(result.error)
-        if number < plan.workflow.attempts:
-            attempts[task] = number + 1
-            runner.submit(task, number + 1)
-        else:
-            quarantined.append(task)
-            progress.lost[task.stage].add(task)
-            tell(TaskQuarantined(task, result.error))
-    n_blocked = sum(bits.count for bits in progress.lost.values()) - len(quarantined)
-    ended = RunEnded(time.monotonic() - started, tuple(quarantined), n_blocked)
-    tell(ended)
-    return ended
+    def _fill(self) -> None:
+        """Submit what is ready until the windows are full: second tries first, then the latest pass."""
+        free = {pool: slots - self._in_flight[pool] for pool, slots in self._runner.slots.items()}
+        for _ in range(len(self._again)):
+            task = self._again.popleft()
+            pool = self._plan.passes[task.stage].stage.pool
+            if free.get(pool, 0) > 0:
+                self._submit(pool, [task])
+                free[pool] -= 1
+            else:
+                self._again.append(task)
+        for name, queue in reversed(list(self._queues.items())):
+            pool = self._plan.passes[name].stage.pool
+            while free.get(pool, 0) > 0 and (tasks := queue.pop_ready(self._batch_size(name), MOST_RUNS)):
+                self._submit(pool, tasks)
+                free[pool] -= 1
 
+    def _batch_size(self, name: str) -> int:
+        """How many tasks of a pass to send together: a second of work, and something for every worker at the end."""
+        seconds = self._seconds_per_task.get(name)
+        if seconds is None:
+            return 1
+        n_left = len(self._plan.passes[name]) - self._progress.done[name].count
+        slots = max(1, self._runner.slots.get(self._plan.passes[name].stage.pool, 1))
+        return max(1, min(MOST_TASKS, int(BATCH_S / max(seconds, 1e-6)), math.ceil(n_left / slots)))
 
-def _fill(plan: Plan, runner: Runner, queues: Mapping[str, _Queue], attempts: dict[Task, int]) -> None:
-    """Submit ready tasks, the latest pass first, until the window is full."""
-    free = runner.n_slots - len(attempts)
-    for queue in reversed(list(queues.values())):
-        while free > 0 and (task := queue.pop_ready(plan)) is not None:
-            attempts[task] = 1
-            runner.submit(task, 1)
-            free -= 1
+    def _submit(self, pool: str, tasks: Sequence[Task]) -> None:
+        troubles = [self._troubles.get(task) for task in tasks]
+        avoided = tuple(worker for trouble in troubles if trouble is not None for worker in trouble.workers)
+        tries = [
+            (task, 1 if trouble is None else 1 + trouble.failures + trouble.losses)
+            for task, trouble in zip(tasks, troubles, strict=True)
+        ]
+        self._in_flight[pool] += 1
+        self._runner.submit(Batch(pool, tuple(tries), avoided))
+
+    def _take(self, outcome: Outcome, report: Report) -> None:
+        """Count what is done, try again what failed, and send again what was handed back."""
+        if report.receipt is not None:
+            done = self._progress.done[report.receipt.stage]
+            for number in report.receipt.numbers:
+                done.add_number(number)
+            seconds = report.receipt.wall_s / report.receipt.n_tasks
+            before = self._seconds_per_task.get(report.receipt.stage, seconds)
+            self._seconds_per_task[report.receipt.stage] = 0.8 * before + 0.2 * seconds
+            self._tell(TasksDone(report.receipt))
+        failed = {failure.task for failure in report.failures} | set(report.returned)
+        for task in outcome.batch.tasks:
+            if self._troubles and task not in failed:
+                self._troubles.pop(task, None)
+        self._again.extend(report.returned)
+        for failure in report.failures:
+            trouble = self._troubles.setdefault(failure.task, _Trouble())
+            trouble.failures += 1
+            trouble.workers = (*trouble.workers, outcome.worker)
+            self._tell(TaskFailed(failure.task, trouble.failures, failure.error, failure.traceback))
+            if failure.stops_run:
+                raise DiskFullError(failure.error)
+            if trouble.failures < self._plan.workflow.attempts:
+                self._again.append(failure.task)
+            else:
+                self._quarantine(failure.task, failure.error)
+
+    def _take_back(self, outcome: Outcome) -> None:
+        """Send a lost batch again, task by task where it may be its worker's death."""
+        self._tell(TasksLost(outcome.batch.tasks, outcome.reason))
+        for task in outcome.batch.tasks:
+            if not outcome.is_blameless:
+                trouble = self._troubles.setdefault(task, _Trouble())
+                trouble.losses += 1
+                if trouble.losses >= MOST_LOSSES:
+                    self._quarantine(task, f"{trouble.losses} workers died under it; the last: {outcome.reason}")
+                    continue
+            self._again.append(task)
+
+    def _quarantine(self, task: Task, error: str) -> None:
+        self._troubles.pop(task, None)
+        self._quarantined.append(task)
+        self._progress.lost[task.stage].add(task)
+        self._tell(TaskQuarantined(task, error))
+        n_lost = sum(1 for lost in self._quarantined if lost.stage == task.stage)
+        n_done = self._progress.done[task.stage].count
+        if n_lost >= FIRST_TASKS and n_lost > n_done:
+            raise StageFailedError(
+                f"{n_lost} blocks of {task.stage} failed and {n_done} are done, so the rest would fail too: mend the "
+                f"cause (connectome replay {self._plan.workflow.dataset.url} {task} shows it) and run again. {error}"
+            )
+
+    def _queued(self) -> dict[str, int]:
+        """How many tasks of each pool could run now, as far as the engine looks ahead."""
+        queued: Counter[str] = Counter(self._plan.passes[task.stage].stage.pool for task in self._again)
+        for name, queue in self._queues.items():
+            queued[self._plan.passes[name].stage.pool] += queue.count_ready()
+        return dict(queued)
+
+    def _check_pools(self) -> None:
+        """Stop where tasks have waited long for a pool that nobody offers."""
+        workers, now = self._runner.workers, time.monotonic()
+        for pool, n in self._queued().items():
+            if not n or workers.get(pool):
+                self._nobody_since.pop(pool, None)
+            elif now - self._nobody_since.setdefault(pool, now) > NOBODY_S:
+                stages = [e.stage.name for e in self._plan.passes.values() if e.stage.pool == pool]
+                raise InputError(
+                    f"stage {stages[0]} asks for resources: {{{pool}: 1}}, and no worker has offered {pool!r} for "
+                    f"{NOBODY_S:.0f} s (there are {dict(workers) or 'no workers'}): start workers of that pool, or "
+                    "leave resources out"
+                )

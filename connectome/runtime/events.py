@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connectome.store.ledger import Receipt
@@ -11,18 +11,17 @@ from connectome.workflow.plan import Plan, Task
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The engine begins; tasks done by earlier runs are counted per pass."""
+    """The engine begins; tasks done by earlier runs are counted per pass, workers per pool."""
 
     plan: Plan
     n_done: dict[str, int]
-    n_workers: int
+    workers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class TaskDone:
-    """A task's outputs are in the store."""
+class TasksDone:
+    """The outputs of tasks of one pass are in the store."""
 
-    task: Task
     receipt: Receipt
 
 
@@ -37,6 +36,14 @@ class TaskFailed:
 
 
 @dataclass(frozen=True)
+class TasksLost:
+    """Tasks were in flight when their worker or the scheduler went; they are sent again."""
+
+    tasks: tuple[Task, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class TaskQuarantined:
     """A task failed as often as it may; what depends on it cannot run."""
 
@@ -46,9 +53,10 @@ class TaskQuarantined:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Time passed without an outcome."""
+    """Time passed without an outcome; `queued` counts tasks of each pool that could run now."""
 
-    n_workers: int
+    workers: Mapping[str, int]
+    queued: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -60,5 +68,5 @@ class RunEnded:
     n_blocked: int
 
 
-Event = RunStarted | TaskDone | TaskFailed | TaskQuarantined | Heartbeat | RunEnded
+Event = RunStarted | TasksDone | TaskFailed | TasksLost | TaskQuarantined | Heartbeat | RunEnded
 Listener = Callable[[Event], None]

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from connectome.runtime.events import Event, RunEnded, RunStarted, TaskDone, TaskFailed, TaskQuarantined
+from connectome.runtime.events import Event, RunEnded, RunStarted, TaskFailed, TaskQuarantined, TasksDone, TasksLost
 from connectome.workflow.plan import Plan
 
 LINE_EVERY_S = 10.0
@@ -57,12 +57,14 @@ class ProgressDisplay:
         """Show one event."""
         if isinstance(event, RunStarted):
             self._start(event.plan, event.n_done)
-        elif isinstance(event, TaskDone):
+        elif isinstance(event, TasksDone):
             self._advance(event)
         elif isinstance(event, TaskFailed):
             self._console.print(
                 f"[yellow]try {event.attempt} of {event.task} failed:[/] {event.error}", highlight=False
             )
+        elif isinstance(event, TasksLost):
+            self._console.print(f"[yellow]{len(event.tasks)} tasks are sent again:[/] {event.reason}", highlight=False)
         elif isinstance(event, TaskQuarantined):
             self._console.print(f"[red]{event.task} is quarantined[/]", highlight=False)
         elif isinstance(event, RunEnded):
@@ -73,13 +75,13 @@ class ProgressDisplay:
             self._done[name], self._totals[name] = n_done[name], len(each)
             self._ids[name] = self._bars.add_task(name, total=len(each), completed=n_done[name], rate="")
 
-    def _advance(self, event: TaskDone) -> None:
-        name, now = event.task.stage, time.monotonic()
+    def _advance(self, event: TasksDone) -> None:
+        name, now = event.receipt.stage, time.monotonic()
         first = self._first.setdefault(name, now - event.receipt.wall_s)
-        self._done[name] += 1
+        self._done[name] += event.receipt.n_tasks
         self._voxels[name] = self._voxels.get(name, 0) + event.receipt.voxels
         rate = self._voxels[name] / max(now - first, 1e-3)
-        self._bars.update(self._ids[name], advance=1, rate=f"{_short(rate)}voxel/s")
+        self._bars.update(self._ids[name], advance=event.receipt.n_tasks, rate=f"{_short(rate)}voxel/s")
         if now - self._last_line > LINE_EVERY_S:
             self._line()
 

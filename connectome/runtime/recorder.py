@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from connectome.runtime.accounting import Accounts
-from connectome.runtime.engine import Bitmap, Progress
-from connectome.runtime.events import Event, Heartbeat, RunEnded, RunStarted, TaskDone, TaskFailed, TaskQuarantined
+from connectome.runtime.events import (
+    Event,
+    Heartbeat,
+    RunEnded,
+    RunStarted,
+    TaskFailed,
+    TaskQuarantined,
+    TasksDone,
+    TasksLost,
+)
+from connectome.runtime.queues import Bitmap, Progress
+from connectome.runtime.work import HOST
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_of, receipt_record
-from connectome.workflow.plan import Plan, Task
+from connectome.workflow.plan import Plan
 
 FLUSH_RECORDS = 256
 FLUSH_S = 2.0
@@ -26,23 +39,27 @@ class Recorder:
         self._ledger, self._accounts = dataset.ledger, accounts
         self._records: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
-        self._n_workers = 1
+        self._workers: Mapping[str, int] = {}
 
     def __call__(self, event: Event) -> None:
         """Record one event."""
         if isinstance(event, RunStarted):
-            self._n_workers, self._flushed = event.n_workers, time.monotonic()
-        elif isinstance(event, TaskDone):
+            self._workers, self._flushed = event.workers, time.monotonic()
+            session = {"version": version("connectome"), "host": HOST, "process": os.getpid(), "started_s": time.time()}
+            self._records.append({"kind": "session", **session})
+        elif isinstance(event, TasksDone):
             self._accounts.add(event.receipt)
             self._records.append(receipt_record(event.receipt))
         elif isinstance(event, TaskFailed):
             self._records.append(
                 {"kind": "failure", "task": str(event.task), "attempt": event.attempt, "error": event.error}
             )
+        elif isinstance(event, TasksLost):
+            self._records.append({"kind": "lost", "tasks": len(event.tasks), "reason": event.reason[:200]})
         elif isinstance(event, TaskQuarantined):
             self._records.append({"kind": "quarantine", "task": str(event.task), "error": event.error})
         elif isinstance(event, Heartbeat):
-            self._n_workers = event.n_workers
+            self._workers = event.workers
         due = len(self._records) >= FLUSH_RECORDS or time.monotonic() - self._flushed >= FLUSH_S
         if isinstance(event, RunEnded) or due:
             self.flush()
@@ -51,9 +68,10 @@ class Recorder:
         """Write what is there, with the time for which workers were held since the last part."""
         now = time.monotonic()
         seconds, self._flushed = now - self._flushed, now
-        self._accounts.allocated_core_s += seconds * self._n_workers
+        held = {"kind": "held", "workers": dict(self._workers), "seconds": round(seconds, 3)}
+        self._accounts.hold(self._workers, seconds)
         records, self._records = self._records, []
-        self._ledger.append([*records, {"kind": "held", "workers": self._n_workers, "seconds": round(seconds, 3)}])
+        self._ledger.append([*records, held])
 
 
 def recall(dataset: Dataset, plan: Plan) -> tuple[Progress, Accounts]:
@@ -62,10 +80,13 @@ def recall(dataset: Dataset, plan: Plan) -> tuple[Progress, Accounts]:
     for record in dataset.ledger.records():
         if record["kind"] == "receipt" and record["stage"] in plan.passes:
             receipt = receipt_of(record)
-            progress.done[receipt.stage].add(Task(receipt.stage, receipt.level, receipt.index))
+            done, n_tasks = progress.done[receipt.stage], len(plan.passes[receipt.stage])
+            for number in receipt.numbers:
+                if number < n_tasks:  # the others are of a finer grid, whose results a later record resets
+                    done.add_number(number)
             accounts.add(receipt)
         elif record["kind"] == "held":
-            accounts.allocated_core_s += record["workers"] * record["seconds"]
+            accounts.hold(record["workers"], record["seconds"])
         elif record["kind"] == "reset":
             for name in record["stages"]:
                 accounts.forget(name)

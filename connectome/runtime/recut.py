@@ -20,12 +20,12 @@ from connectome.geometry import Box, Grid
 from connectome.kernels.contingency import add_tables
 from connectome.kernels.merge_tree import apply_names
 from connectome.metrics import Agreement, agreement
-from connectome.runtime.dask import one_cluster
+from connectome.runtime.cluster import one_cluster
 from connectome.runtime.evaluation import Progress, compare
 from connectome.runtime.given_edges import GivenEdges, open_edges
 from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.recorder import recall
-from connectome.runtime.run import run
+from connectome.runtime.run import Workers, run
 from connectome.stages.agglomeration import Agglomeration
 from connectome.stages.edges import Edges
 from connectome.store.dataset import Dataset
@@ -87,7 +87,7 @@ def cut(
     *,
     write: bool = False,
     runner: str = "serial",
-    n_workers: int | None = None,
+    n_workers: Workers = None,
     display: ProgressDisplay | None = None,
 ) -> list[Cut]:
     """Cut a dataset at thresholds, or go on where that stopped; what is made already is kept.
@@ -122,7 +122,7 @@ def cut(
 
 
 def _make(
-    threshold: float, workflow: Workflow, runner: str, n_workers: int | None, display: ProgressDisplay | None
+    threshold: float, workflow: Workflow, runner: str, n_workers: Workers, display: ProgressDisplay | None
 ) -> Cut:
     outcome = run(workflow, runner=runner, n_workers=n_workers, redo=True, display=display)
     if not outcome.is_complete:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from connectome.errors import InputError
 from connectome.runtime.accounting import Accounts, Prices
+from connectome.runtime.cluster import pools_of
 from connectome.runtime.dask import DaskRunner
-from connectome.runtime.engine import Progress, Runner, execute
+from connectome.runtime.engine import Runner, execute
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.events import Listener, RunEnded
 from connectome.runtime.prepare import prepare
 from connectome.runtime.progress import ProgressDisplay
+from connectome.runtime.queues import Progress
 from connectome.runtime.recorder import Recorder, recall
 from connectome.runtime.serial import SerialRunner
 from connectome.runtime.work import forget_volumes, perform
@@ -23,6 +25,9 @@ from connectome.store.ledger import receipt_record
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
+
+Workers = int | Mapping[str, int] | None
+"""Worker processes: a number, one for each pool, or one per core."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def run(
     workflow: Workflow,
     *,
     runner: str = "dask",
-    n_workers: int | None = None,
+    n_workers: Workers = None,
     redo: bool = False,
     prices: Prices | None = None,
     display: ProgressDisplay | None = None,
@@ -70,8 +75,8 @@ def run(
     workflow : Workflow
     runner : str
         ``serial``, ``dask`` (a LocalCluster) or a scheduler's ``tcp://`` address.
-    n_workers : int, optional
-        Worker processes of the LocalCluster.
+    n_workers : int or mapping of str to int, optional
+        Worker processes of the LocalCluster, of each pool where there are several; one per core where not given.
     redo : bool
         Compute again what changed parameters make stale.
     prices : Prices, optional
@@ -121,16 +126,28 @@ def replay(dataset_url: str, task: Task) -> str:
     return f"{task} done in {receipt.wall_s:.2f} s"
 
 
-def _runner_of(name: str, n_workers: int | None) -> Callable[[Plan, Dataset], Runner]:
-    if n_workers is not None and n_workers < 1:
-        raise InputError(f"--workers is {n_workers}; at least 1 is wanted")
+def _runner_of(name: str, workers: Workers) -> Callable[[Plan, Dataset], Runner]:
+    if workers == 0 or min(pools_of(workers).values(), default=0) < 1:
+        raise InputError(f"--workers is {workers}; at least 1 is wanted in each pool")
     if name == "serial":
         return SerialRunner
     if name == "dask":
-        return lambda _, dataset: DaskRunner(dataset, n_workers=n_workers)
+        return lambda plan, dataset: DaskRunner(dataset, workers=_checked_pools(plan, pools_of(workers)))
     if "://" in name:
-        return lambda _, dataset: DaskRunner(dataset, address=name)
+        return lambda _, dataset: DaskRunner(dataset, address=name, is_secure=name.startswith("tls://"))
     raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")
+
+
+def _checked_pools(plan: Plan, offered: Mapping[str, int]) -> Mapping[str, int]:
+    """Check that there is a pool for every stage."""
+    for each in plan.passes.values():
+        if each.stage.pool not in offered:
+            pool = each.stage.pool
+            raise InputError(
+                f"stage {each.stage.name} asks for resources: {{{pool}: 1}}, and this run has no pool {pool!r}: give "
+                f"--workers cpu=N,{pool}=N, or leave resources out"
+            )
+    return offered
 
 
 def _finish_volumes(plan: Plan, dataset: Dataset, progress: Progress) -> None:

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 
-from connectome.runtime.work import Failure, attempt
+from connectome.runtime.engine import Batch, Outcome
+from connectome.runtime.work import perform_all
 from connectome.store.dataset import Dataset
-from connectome.store.ledger import Receipt
-from connectome.workflow.plan import Plan, Task
+from connectome.workflow.plan import Plan
 
 
 class SerialRunner:
-    """Runs a task when it is submitted."""
-
-    n_workers = 1
-    n_slots = 1
+    """Runs tasks when they are submitted, whatever resources their stages ask for."""
 
     def __init__(self, plan: Plan, dataset: Dataset) -> None:
         self._plan, self._dataset = plan, dataset
-        self._outcomes: deque[tuple[Task, Receipt | Failure]] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._pools = {each.stage.pool for each in plan.passes.values()}
 
-    def submit(self, task: Task, number: int) -> None:
-        """Run `task` now."""
-        self._outcomes.append((task, attempt(self._plan, self._dataset, task, number)))
+    @property
+    def workers(self) -> dict[str, int]:
+        """One, in each pool that the plan asks for."""
+        return dict.fromkeys(self._pools, 1)
 
-    def wait(self, seconds: float) -> tuple[Task, Receipt | Failure] | None:  # noqa: ARG002
+    @property
+    def slots(self) -> dict[str, int]:
+        """One task at a time."""
+        return dict.fromkeys(self._pools, 1)
+
+    def submit(self, batch: Batch) -> None:
+        """Run the tasks now."""
+        self._outcomes.append(Outcome(batch, perform_all(self._plan, self._dataset, batch.tries, batch.pool)))
+
+    def wait(self, seconds: float) -> Outcome | None:  # noqa: ARG002
         """Return the next outcome, or None if there is none."""
         return self._outcomes.popleft() if self._outcomes else None
 

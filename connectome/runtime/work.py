@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -20,10 +21,14 @@ from connectome.geometry import Box
 from connectome.stages import BlockStage, TreeStage
 from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
-from connectome.store.ledger import Receipt
+from connectome.store.ledger import Receipt, joined
 from connectome.store.mips import pooling_steps, write_levels, write_pooled
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Pass, Plan, Task
+
+HOST = socket.gethostname()
+SPOT = "CONNECTOME_SPOT"
+"""Environment variable that a machine sets to 1 that can be taken away."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,58 @@ class Failure:
     stops_run: bool = False
 
 
-def attempt(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receipt | Failure:
-    """Run a task; never raise, so that no exception has to cross processes."""
-    try:
-        return perform(plan, dataset, task, number)
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
-        return Failure(task, text[:2000], traceback.format_exc()[-8000:], isinstance(error, DiskFullError))
+@dataclass(frozen=True)
+class Report:
+    """What a worker has to say of the tasks that it was sent together.
+
+    Attributes
+    ----------
+    receipt : Receipt or None
+        Of those that are done; None where none is.
+    failures : tuple of Failure
+    returned : tuple of Task
+        Handed back untouched, because the worker has to go.
+    """
+
+    receipt: Receipt | None
+    failures: tuple[Failure, ...] = ()
+    returned: tuple[Task, ...] = ()
 
 
-def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receipt:
+def perform_all(
+    plan: Plan,
+    dataset: Dataset,
+    tasks: Sequence[tuple[Task, int]],
+    pool: str = "cpu",
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Run tasks of one pass one after the other; never raise, so that no exception has to cross processes.
+
+    Parameters
+    ----------
+    plan, dataset : Plan, Dataset
+    tasks : sequence of (task, number of the try)
+    pool : str
+        The pool that the worker belongs to.
+    is_leaving : callable
+        Asked before each task: whether the worker has to go, and hands the rest back.
+    """
+    receipts: list[Receipt] = []
+    failures: list[Failure] = []
+    for place, (task, number) in enumerate(tasks):
+        if is_leaving():
+            returned = tuple(rest for rest, _ in tasks[place:])
+            return Report(joined(receipts) if receipts else None, tuple(failures), returned)
+        try:
+            receipts.append(perform(plan, dataset, task, number, pool))
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
+            trace = traceback.format_exc()[-8000:]
+            failures.append(Failure(task, text[:2000], trace, isinstance(error, DiskFullError)))
+    return Report(joined(receipts) if receipts else None, tuple(failures))
+
+
+def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str = "cpu") -> Receipt:
     """Run a task and return its receipt.
 
     Parameters
@@ -54,9 +101,11 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receip
     task : Task
     number : int
         Which try this is.
+    pool : str
+        The pool that the worker belongs to.
     """
     _forget_peak()
-    wall, cpu = time.perf_counter(), time.process_time()
+    started, wall, cpu = time.time(), time.perf_counter(), time.process_time()
     each = plan.passes[task.stage]
     traffic = _Traffic()
     if each.kind == "block":
@@ -65,18 +114,21 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1) -> Receip
         _run_reduce(plan, dataset, each, task, traffic)
     else:
         _run_expand(plan, dataset, each, task, traffic)
+    place = each.number(task)
     return Receipt(
         stage=task.stage,
-        level=task.level,
-        index=task.index,
+        runs=((place, place + 1),),
+        tries=number,
         voxels=each.box(task).n_voxels if task.level == 0 else 0,
+        started_s=round(started, 3),
         wall_s=round(time.perf_counter() - wall, 6),
         cpu_s=round(time.process_time() - cpu, 6),
         read_bytes=traffic.read,
         written_bytes=traffic.written,
         peak_bytes=_peak(),
-        host=socket.gethostname(),
-        attempt=number,
+        host=HOST,
+        pool=pool,
+        is_spot=os.environ.get(SPOT, "") not in ("", "0"),
     )
 
 

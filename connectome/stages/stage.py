@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from connectome.geometry import Block, Box, Halo, Triple
 
@@ -57,13 +57,21 @@ class Stage(BaseModel):
     version: ClassVar[int] = 1
     """Raised when the stage's results change for the same input and parameters."""
 
+    resources: dict[str, int] = Field(default_factory=dict, max_length=1)
+    """What a worker must offer to run the stage, such as ``{gpu: 1}``; the result does not depend on it."""
+
     @property
     def name(self) -> str:
         return str(self.stage)  # type: ignore[attr-defined]
 
     @property
+    def pool(self) -> str:
+        """The pool of workers that runs the stage: the resource that it asks for, or ``cpu``."""
+        return next(iter(self.resources), "cpu")
+
+    @property
     def parameters(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"stage"})
+        return self.model_dump(mode="json", exclude={"stage", "resources"})
 
     def identity(self) -> dict[str, Any]:
         """Return everything that the result depends on beside the inputs."""

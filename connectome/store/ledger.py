@@ -8,29 +8,106 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
-from connectome.geometry import Triple
 from connectome.store.locations import open_keys, write_key
+
+READ_AHEAD = 64
+"""Parts that are fetched at once when the ledger is replayed."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a worker returns for one task: figures, never voxels; under 1 kB."""
+    """What a worker returns for the tasks of one pass that it was sent together: figures, never voxels; under 1 kB.
+
+    Attributes
+    ----------
+    stage : str
+        The pass.
+    runs : tuple of (start, stop)
+        Numbers of the tasks in the pass, ascending.
+    tries : int
+        How often these tasks were tried, in all.
+    voxels : int
+        Voxels of the volume that they cover; nodes above the leaves cover none.
+    started_s : float
+        When the first began, in seconds of the Unix clock.
+    wall_s, cpu_s, gpu_s : float
+        Seconds of the clock, of the processor and of the accelerator.
+    read_bytes, written_bytes : int
+        Bytes of arrays and tables.
+    read_requests, written_requests : int
+        Requests to the store.
+    peak_bytes : int
+        Greatest resident memory of the process in one task.
+    host, pool : str
+        Where it ran, and the pool of that worker.
+    is_spot : bool
+        Whether the machine can be taken away.
+    """
 
     stage: str
-    level: int
-    index: Triple
+    runs: tuple[tuple[int, int], ...]
+    tries: int
     voxels: int
+    started_s: float
     wall_s: float
     cpu_s: float
     read_bytes: int
     written_bytes: int
     peak_bytes: int
     host: str
-    attempt: int = 1
+    gpu_s: float = 0.0
+    read_requests: int = 0
+    written_requests: int = 0
+    pool: str = "cpu"
+    is_spot: bool = False
+
+    @property
+    def n_tasks(self) -> int:
+        return sum(stop - start for start, stop in self.runs)
+
+    @property
+    def numbers(self) -> Iterator[int]:
+        """Numbers of the tasks in the pass."""
+        for start, stop in self.runs:
+            yield from range(start, stop)
+
+
+def joined(receipts: Sequence[Receipt]) -> Receipt:
+    """Return one receipt for several of one pass and worker; at least one."""
+    joint = receipts[0]
+    for each in receipts[1:]:
+        joint = replace(
+            joint,
+            runs=joint.runs + each.runs,
+            tries=joint.tries + each.tries,
+            voxels=joint.voxels + each.voxels,
+            started_s=min(joint.started_s, each.started_s),
+            wall_s=round(joint.wall_s + each.wall_s, 6),
+            cpu_s=round(joint.cpu_s + each.cpu_s, 6),
+            gpu_s=round(joint.gpu_s + each.gpu_s, 6),
+            read_bytes=joint.read_bytes + each.read_bytes,
+            written_bytes=joint.written_bytes + each.written_bytes,
+            read_requests=joint.read_requests + each.read_requests,
+            written_requests=joint.written_requests + each.written_requests,
+            peak_bytes=max(joint.peak_bytes, each.peak_bytes),
+        )
+    return replace(joint, runs=runs_of(joint.numbers))
+
+
+def runs_of(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return numbers as ascending runs (start, stop)."""
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number:
+            runs[-1] = (runs[-1][0], number + 1)
+        else:
+            runs.append((number, number + 1))
+    return tuple(runs)
 
 
 class Ledger:
@@ -45,16 +122,18 @@ class Ledger:
     def append(self, records: Sequence[dict[str, Any]]) -> None:
         """Write `records` as the next part; nothing is written for none."""
         if records:
-            lines = "".join(json.dumps(record) + "\n" for record in records)
+            lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
             write_key(self._url, f"{self._next:010d}-{self._session}.jsonl", lines.encode())
             self._next += 1
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield all records of all parts, oldest first."""
         store = open_keys(self._url)
-        for key in sorted(self._keys()):
-            for line in bytes(store.read(key).result().value).decode().splitlines():
-                yield json.loads(line)
+        keys = iter(sorted(self._keys()))
+        while ahead := [store.read(key) for key in islice(keys, READ_AHEAD)]:
+            for part in ahead:
+                for line in bytes(part.result().value).decode().splitlines():
+                    yield json.loads(line)
 
     def _keys(self) -> list[str]:
         keys = (key.decode() for key in open_keys(self._url).list().result())
@@ -69,4 +148,4 @@ def receipt_record(receipt: Receipt) -> dict[str, Any]:
 def receipt_of(record: dict[str, Any]) -> Receipt:
     """Read a receipt back from its record."""
     values = {name: value for name, value in record.items() if name != "kind"}
-    return Receipt(**{**values, "index": tuple(values["index"])})
+    return Receipt(**{**values, "runs": tuple((start, stop) for start, stop in values["runs"])})

@@ -13,6 +13,7 @@ from connectome.runtime.prepare import prepare
 from connectome.runtime.run import replay, run
 from connectome.store.checksum import checksum
 from connectome.store.dataset import Dataset
+from connectome.store.ledger import receipt_of
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Task
 from connectome.workflow.workflow import Workflow
@@ -95,8 +96,10 @@ def test_a_second_run_does_nothing(stored_affinities, tmp_path):
     again = run(workflow, runner="serial")
     assert again.is_complete
     assert times == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("volumes/**/c/**/*") if p.is_file()}
-    receipts = [record for record in Dataset(str(tmp_path)).ledger.records() if record["kind"] == "receipt"]
-    assert len(receipts) == sum(stage["tasks"] for stage in again.summary()["stages"].values())
+    receipts = [receipt_of(each) for each in Dataset(str(tmp_path)).ledger.records() if each["kind"] == "receipt"]
+    assert sum(receipt.n_tasks for receipt in receipts) == sum(
+        stage["tasks"] for stage in again.summary()["stages"].values()
+    )
 
 
 def test_changed_parameters_are_named_refused_and_redone(stored_affinities, tmp_path, reference):
