@@ -75,19 +75,19 @@ def reduce_node(
     -------
     Node
     """
-    clusters = _concatenate([graph.clusters for _, graph in children])
+    clusters = concatenate([graph.clusters for _, graph in children])
     order = np.argsort(clusters["id"], kind="stable")
     ids: Ids = clusters["id"][order].astype(np.uint64)
     alias = _alias_of_node(box, children)
-    seam = _concatenate([graph.seam for _, graph in children])
+    seam = concatenate([graph.seam for _, graph in children])
     here = _inside(seam["b"], box, domain)
     contacts, seam = {k: v[here] for k, v in seam.items()}, {k: v[~here] for k, v in seam.items()}
-    ends = [_positions(ids, _current(alias, contacts[end])) for end in ("a", "b")]
+    ends = [find(ids, _current(alias, contacts[end])) for end in ("a", "b")]
     owner = unite_pairs(ids.size, ends[0][contacts["linked"]], ends[1][contacts["linked"]])
     sizes = np.zeros(ids.size, np.int64)
     np.add.at(sizes, owner, clusters["size"][order])
     alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
-    alias_owner = owner[_positions(ids, alias["id"])]
+    alias_owner = owner[find(ids, alias["id"])]
     is_open, is_aside = np.zeros(ids.size, np.bool_), np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
     is_aside[alias_owner[(alias["faces"] & _faces_of_cells(box, domain, cells)) != 0]] = True
@@ -143,7 +143,7 @@ def _sweep_beside(
     rows = {name: values[aside] for name, values in edges.items()}
     a, b = result.labels[rows["a"]], result.labels[rows["b"]]
     rows |= {"a": np.minimum(a, b), "b": np.maximum(a, b)}
-    pooled = pool_edges(_concatenate([result.edges, rows]), linkage.name)
+    pooled = pool_edges(concatenate([result.edges, rows]), linkage.name)
     left, acts = measure(pooled, result.sizes, linkage)
     return replace(result, edges=left, acts=acts)
 
@@ -176,7 +176,7 @@ def expand_names(names: Columns, above: Columns, box: Box, domain: Box) -> Colum
     own = _inside(above["old"], box, domain)
     passed = {name: values[own] for name, values in above.items()}
     renamed = {"old": names["old"], "new": apply_names(passed, names["new"])}
-    rows = _concatenate([renamed, passed])
+    rows = concatenate([renamed, passed])
     order = np.argsort(rows["old"])
     return {name: values[order] for name, values in rows.items()}
 
@@ -215,7 +215,8 @@ def _unite_pairs(owner, a, b):
         owner[u] = owner[owner[u]]
 
 
-def _concatenate(tables: Sequence[Columns]) -> Columns:
+def concatenate(tables: Sequence[Columns]) -> Columns:
+    """Put tables of the same columns one after the other."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
@@ -230,16 +231,16 @@ def _inside(ids: npt.NDArray[Any], box: Box, domain: Box) -> npt.NDArray[np.bool
     return inside
 
 
-def _positions(ids: Ids, wanted: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Find `wanted` in the sorted `ids`; every one must be there."""
+def find(ids: Ids, wanted: npt.NDArray[Any], *, must_exist: bool = True) -> npt.NDArray[np.int32]:
+    """Find `wanted` in the sorted `ids`; every one must be there, or gets -1."""
     place = positions(ids, wanted)
-    if place.size and place.min() < 0:
+    if must_exist and place.size and place.min() < 0:
         raise RuntimeError("a table names a cluster that no child handed up: the tables do not fit together")
     return place
 
 
 def _current(alias: Columns, raw: npt.NDArray[Any]) -> Ids:
-    current: Ids = alias["id"].astype(np.uint64)[_positions(alias["raw"].astype(np.uint64), raw)]
+    current: Ids = alias["id"].astype(np.uint64)[find(alias["raw"].astype(np.uint64), raw)]
     return current
 
 
@@ -252,7 +253,7 @@ def _alias_of_node(box: Box, children: Sequence[tuple[Box, BlockGraph]]) -> Colu
             kept |= int(child_box.start[axis] == box.start[axis]) << (2 * axis)
             kept |= int(child_box.stop[axis] == box.stop[axis]) << (2 * axis + 1)
         tables.append({**graph.alias, "faces": graph.alias["faces"] & np.uint8(kept)})
-    alias = _concatenate(tables)
+    alias = concatenate(tables)
     order = np.argsort(alias["raw"])
     return {name: values[order] for name, values in alias.items()}
 
@@ -268,10 +269,10 @@ def _edges_between(
     """Pool the children's edges and the resolved contacts by pair of owners, as sorted positions."""
     if len(tables) == 1 and contacts["a"].size == 0:
         table = tables[0]
-        return {**table, "a": _positions(ids, table["a"]), "b": _positions(ids, table["b"])}
-    edges = _concatenate(tables)
-    a = owner[np.concatenate([_positions(ids, edges["a"]), ends[0]])]
-    b = owner[np.concatenate([_positions(ids, edges["b"]), ends[1]])]
+        return {**table, "a": find(ids, table["a"]), "b": find(ids, table["b"])}
+    edges = concatenate(tables)
+    a = owner[np.concatenate([find(ids, edges["a"]), ends[0]])]
+    b = owner[np.concatenate([find(ids, edges["b"]), ends[1]])]
     apart = a != b
     rows = {"a": np.minimum(a, b).astype(np.int32), "b": np.maximum(a, b).astype(np.int32)}
     for name in edges.keys() - rows.keys():
