@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from connectome.commands import options
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.terminal import readable_bytes, show, show_bill, show_cuts, show_scores, table_of
@@ -29,31 +30,16 @@ _ERRORS = Console(stderr=True)
 LARGEST_ROOT = 500e9
 """Memory of one task that large machines have; beyond it the plan says so."""
 
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Set a value of the workflow; repeatable.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-WorkflowFile = Annotated[str, typer.Argument(metavar="WORKFLOW", help="A workflow's YAML file.")]
-Thresholds = typer.Option("--threshold", metavar="A,B,C", help="Affinities from 0 to 1.")
-RunnerName = Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")]
-Workers = Annotated[
-    str | None,
-    typer.Option(metavar="N|POOL=N,...", help="Worker processes of the local cluster, such as 4 or cpu=4,gpu=1."),
-]
-VoxelSize = Annotated[
-    str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
-]
-
 
 @app.command()
 def run(
-    workflow: WorkflowFile,
-    settings: Settings = None,
-    runner: RunnerName = "dask",
-    workers: Workers = None,
+    workflow: options.WorkflowFile,
+    settings: options.Settings = None,
+    runner: options.RunnerName = "dask",
+    workers: options.Workers = None,
     redo: Annotated[bool, typer.Option(help="Compute again what changed parameters make stale.")] = False,
     prices: Annotated[Path | None, typer.Option(help="Price table (YAML) for the bill.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow, or go on with it where it stopped."""
     from connectome.runtime.accounting import Prices
@@ -66,7 +52,7 @@ def run(
     try:
         with ProgressDisplay(_ERRORS) as display:
             outcome = run_workflow(
-                parsed, runner=runner, n_workers=_workers(workers), redo=redo, prices=table, display=display
+                parsed, runner=runner, n_workers=options.pools(workers), redo=redo, prices=table, display=display
             )
     except KeyboardInterrupt:
         _ERRORS.print("stopped; run the same command to go on")
@@ -91,17 +77,17 @@ def run(
 
 @app.command()
 def plan(
-    workflow: WorkflowFile,
-    settings: Settings = None,
+    workflow: options.WorkflowFile,
+    settings: options.Settings = None,
     shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Plan for a volume of this shape.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print tasks, bytes and peak memory per task before anything runs."""
     from connectome.runtime.prepare import plan_workflow
     from connectome.workflow.plan import estimate
     from connectome.workflow.workflow import Workflow
 
-    size = _triple(shape, "--shape") if shape else None
+    size = options.triple(shape, "--shape") if shape else None
     if size is not None and min(size) < 1:
         raise InputError(f"--shape takes three positive numbers of voxels (z, y, x), got {shape!r}")
     planned = plan_workflow(Workflow.load(workflow, settings or []), size)
@@ -110,7 +96,7 @@ def plan(
     if as_json:
         print(json.dumps({"shape": planned.domain.shape, "tasks": total, "passes": rows}))
         return
-    title = f"{planned.domain} at {_sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}"
+    title = f"{planned.domain} at {options.sizes(planned.voxel_size_nm)} nm, blocks {planned.workflow.grid.block}"
     table = table_of(title, "pass", "tasks", "read per task", "written per task", "peak per task")
     for row in rows:
         sizes = [readable_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
@@ -129,7 +115,7 @@ def plan(
 def ingest(
     source: Annotated[str, typer.Argument(help="TIFF, folder of sections, HDF5, MRC, npy, npz (#name) or a volume.")],
     target: Annotated[str, typer.Argument(help="Where the OME-Zarr goes.")],
-    voxel_size: VoxelSize = None,
+    voxel_size: options.VoxelSize = None,
     offset: Annotated[str, typer.Option(metavar="Z,Y,X", help="Offset of the first voxel, in voxels.")] = "0,0,0",
     block: Annotated[str, typer.Option(metavar="Z,Y,X", help="Shard shape.")] = "128,128,128",
     window: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Scale these values to 0-255.")] = None,
@@ -145,24 +131,25 @@ def ingest(
         volume = ingest_volume(
             source,
             target,
-            voxel_size_nm=_floats(voxel_size, 3, "--voxel-size") if voxel_size else None,
-            offset=_triple(offset, "--offset"),
-            block=_triple(block, "--block"),
-            window=_pair(window, "--window") if window else None,
+            voxel_size_nm=options.floats(voxel_size, 3, "--voxel-size") if voxel_size else None,
+            offset=options.triple(offset, "--offset"),
+            block=options.triple(block, "--block"),
+            window=options.pair(window, "--window") if window else None,
             format=volume_format,
             progress=lambda done, total: display.ingested("volume", done, total),
         )
-    print(f"{volume.url}: {volume.box} {volume.dtype} at {_sizes(volume.voxel_size_nm)} nm, {volume.n_levels} levels")
+    size = options.sizes(volume.voxel_size_nm)
+    print(f"{volume.url}: {volume.box} {volume.dtype} at {size} nm, {volume.n_levels} levels")
 
 
 @app.command()
 def agglomerate(
     dataset: Annotated[str, typer.Argument(help="A dataset whose edges are made.")],
-    threshold: Annotated[str, Thresholds],
+    threshold: Annotated[str, options.Thresholds],
     write: Annotated[bool, typer.Option("--write", help="Write the segmentations too.")] = False,
-    runner: RunnerName = "dask",
-    workers: Workers = None,
-    as_json: AsJson = False,
+    runner: options.RunnerName = "dask",
+    workers: options.Workers = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Agglomerate again at other thresholds, from stored edges; voxels are read for --write alone."""
     from connectome.runtime.progress import ProgressDisplay
@@ -170,7 +157,12 @@ def agglomerate(
 
     with ProgressDisplay(_ERRORS) as display:
         cuts = cut(
-            dataset, _thresholds(threshold), write=write, runner=runner, n_workers=_workers(workers), display=display
+            dataset,
+            options.thresholds(threshold),
+            write=write,
+            runner=runner,
+            n_workers=options.pools(workers),
+            display=display,
         )
     figures = [measure(each) for each in cuts]
     if not as_json:
@@ -187,10 +179,10 @@ def agglomerate(
 def evaluate(
     segmentation: Annotated[str, typer.Argument(help="Volume to score; a dataset with --threshold.")],
     truth: Annotated[str, typer.Argument(help="Truth of the same shape; voxels with 0 do not count.")],
-    threshold: Annotated[str | None, Thresholds] = None,
+    threshold: Annotated[str | None, options.Thresholds] = None,
     mask: Annotated[str | None, typer.Option(help="Only voxels where this volume is not 0 count.")] = None,
     box: Annotated[str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this box counts.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score a segmentation against truth: variation of information and adapted Rand error."""
     from connectome.runtime.evaluation import evaluate as evaluate_volumes
@@ -202,7 +194,7 @@ def evaluate(
         except ValueError as error:
             raise InputError(f"--box: {error}") from error
     if threshold is not None:
-        _evaluate_cuts(segmentation, truth, _thresholds(threshold), mask, part, as_json)
+        _evaluate_cuts(segmentation, truth, options.thresholds(threshold), mask, part, as_json)
         return
     scores = evaluate_volumes(segmentation, truth, mask_url=mask, box=part)
     values = {**dataclasses.asdict(scores), "voi": scores.voi}
@@ -279,7 +271,8 @@ def export(
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training's YAML file.")], settings: Settings = None
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training's YAML file.")],
+    settings: options.Settings = None,
 ) -> None:
     """Train an affinity network and write weights and manifest."""
     from connectome.runtime.training import train_network
@@ -349,53 +342,6 @@ def main() -> None:
 def _fail(message: str) -> None:
     _ERRORS.print(f"connectome: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(2)
-
-
-def _triple(text: str, option: str) -> tuple[int, int, int]:
-    z, y, x = _floats(text, 3, option)
-    if any(value != int(value) for value in (z, y, x)):
-        raise InputError(f"{option} takes whole numbers, got {text!r}")
-    return int(z), int(y), int(x)
-
-
-def _pair(text: str, option: str) -> tuple[float, float]:
-    low, high = _floats(text, 2, option)
-    return low, high
-
-
-def _floats(text: str, n: int, option: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.strip("()[] ").split(","))
-    except ValueError:
-        values = ()
-    if len(values) != n:
-        raise InputError(f"{option} takes {n} numbers with commas between, got {text!r}")
-    return values
-
-
-def _sizes(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
-
-
-def _workers(text: str | None) -> int | dict[str, int] | None:
-    """Read a number of worker processes, or one for each pool."""
-    if text is None:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    try:
-        if len(pairs) == 1 and not pairs[0][1]:
-            return int(text)
-        pools = {name.strip(): int(number) for name, _, number in pairs}
-    except ValueError as error:
-        raise InputError(f"--workers takes a number, or one for each pool such as cpu=4,gpu=1, got {text!r}") from error
-    return pools
-
-
-def _thresholds(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"--threshold takes affinities from 0 to 1 with commas between, got {text!r}") from error
 
 
 def _print_summary(summary: dict[str, Any], report: str) -> None:

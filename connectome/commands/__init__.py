@@ -1,0 +1,1 @@
+"""Groups of commands; `connectome.cli` puts them together."""
