@@ -175,7 +175,7 @@ def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask,
     codes, spare = np.empty(budget, np.uint64), np.empty(budget, np.uint64)
     roots = np.empty((_N_AHEAD // 2, 3), np.int64)
     sides = repulsive_sides(volume)
-    write_around(around, volume, sides)
+    is_around_written = False  # nobody asks for it where nothing is left to decide
     pairs, newcomers = np.empty((64 * sides.shape[0], 3), np.uint64), np.zeros(1 << 12, np.int32)
     high = 255
     while high > 0:
@@ -196,6 +196,9 @@ def _watershed_of_whole(affinities, offsets, n_attractive, strides, frame, mask,
                 found = spare[starts[level] : starts[level + 1]]
                 n = write_keys(parent, found, deltas, frame, mask, codes)
                 keys = sorted_keys(codes[:n], found[:n])
+                if n > 0 and not is_around_written:
+                    write_around(around, volume, sides)
+                    is_around_written = True
                 while n > 0:
                     n, n_pairs, n_entries = decide_attractive(
                         parent, records, entries, table, counters, (following, repulsion), around, volume, sides,
