@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import socket
@@ -177,10 +178,13 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _
     stage = each.stage
     assert isinstance(stage, TreeStage)
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
+    if each.steps and task.level > each.top_level:
+        _run_step(dataset, each, task, traffic)
+        return
     children: list[tuple[Box, Mapping[str, Columns]]] = []
     if task.level == 0:
-        source = Dataset(plan.edges_url) if plan.edges_url else dataset
-        leaf = {name: _read_columns(source, plan.table(name), 0, task, traffic) for name in stage.inputs}
+        given = Dataset(plan.edges_url) if plan.edges_url else dataset
+        leaf = {name: _read_columns(given, plan.table(name), 0, task, traffic) for name in stage.inputs}
         children.append((each.box(task), leaf))
     else:
         for index in each.children(task.level, task.index):
@@ -192,8 +196,24 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _
             children.append((each.box(child), tables))
     outputs = stage.reduce(each.box(task), children, plan.domain)
     for name, artifact in declared.items():
-        if name not in stage.expanded:
+        if name not in stage.expanded and name not in stage.stepped:
             _write_columns(dataset, artifact, task, outputs, traffic)
+
+
+def _run_step(dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+    stage, steps = each.stage, each.steps
+    assert isinstance(stage, TreeStage)
+    assert steps is not None
+    declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
+    inputs: dict[str, list[Columns]] = {}
+    for part in steps.reads(task.level, task.index):
+        source = Task(task.stage, part.level, part.position)
+        columns = _read_columns(dataset, declared[part.table], part.level, source, traffic)
+        inputs.setdefault(part.table, []).append(columns)
+    shard = (steps.number(task.index), math.prod(steps.shape))
+    made = stage.step(steps.phase(task.level), steps.round_of(task.level), shard, inputs)
+    for name in made:
+        _write_columns(dataset, declared[name], task, made, traffic)
 
 
 def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
@@ -202,9 +222,12 @@ def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
     own = {name: _read_columns(dataset, declared[name], task.level, task, traffic) for name in stage.kept}
     above = None
-    if task.level < each.n_levels - 1:
+    if task.level < each.top_level:
         parent = each.parent(task)
         above = {name: _read_columns(dataset, declared[name], parent.level, parent, traffic) for name in stage.expanded}
+    elif each.steps:
+        last = each.steps.last_level
+        above = dict.fromkeys(stage.expanded, _read_columns(dataset, declared[stage.stepped[0]], last, task, traffic))
     outputs = stage.expand(each.box(task), own, above, plan.domain)
     for name in stage.expanded:
         _write_columns(dataset, declared[name], task, outputs, traffic)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from connectome.geometry import Box, Triple
+from connectome.kernels import root
 from connectome.kernels.edges import BlockGraph
 from connectome.kernels.linkage import QUANTILE_ONE, SCORE_ONE, Linkage, LinkageName
 from connectome.kernels.merge_tree import expand_names, reduce_node
 from connectome.stages.edges import PAIR, Edges, with_level
-from connectome.stages.stage import Artifact, Columns, Stage, TableArtifact, TreeStage
+from connectome.stages.stage import Artifact, Columns, Stage, StepInputs, TableArtifact, TreeStage
 
 NAMES = {"old": "uint64", "new": "uint64"}
+SIZES = {"a_size": "int64", "b_size": "int64"}
+N_ROUNDS, N_SMALL_ROUNDS = 8, 4
+"""Rounds of a root in parts: on FIB-25 the largest component then has a few per cent of the edges (see running.md)."""
 
 
 class Agglomeration(TreeStage):
@@ -32,7 +37,21 @@ class Agglomeration(TreeStage):
         TableArtifact("node_names", NAMES),
         TableArtifact("merges", {"a": "uint64", "b": "uint64", "score": "uint64"}),
         TableArtifact("archive", PAIR),
+        TableArtifact("root_own", {**NAMES, "size": "int64"}),
+        TableArtifact("root_rows", {**PAIR, **SIZES}),
+        TableArtifact("root_pairs", {"a": "uint64", "b": "uint64", **SIZES}),
+        TableArtifact("root_groups", {"id": "uint64", "component": "uint64", "group": "int64"}),
+        TableArtifact("root_moved", {**PAIR, **SIZES, "group": "int64"}),
+        TableArtifact("root_names", {**NAMES, "size": "int64"}),
         TableArtifact("names", NAMES),
+    )
+    stepped: ClassVar[tuple[str, ...]] = (
+        "root_own",
+        "root_rows",
+        "root_pairs",
+        "root_groups",
+        "root_moved",
+        "root_names",
     )
 
     version: ClassVar[int] = 2
@@ -53,12 +72,24 @@ class Agglomeration(TreeStage):
     cells: Triple | None = None
     """Cells (z, y, x) in voxels: what touches no face of a cell merges before cells are joined; part of the result."""
 
+    root_level: int | None = Field(default=None, ge=0)
+    """Level of the tree whose nodes share the root's work; the result is the same. Not given: one root."""
+
     @field_validator("cells")
     @classmethod
     def _positive(cls, cells: Triple | None) -> Triple | None:
         if cells is not None and min(cells) < 1:
             raise ValueError(f"three positive numbers of voxels (z, y, x) are wanted, got {cells}")
         return cells
+
+    @model_validator(mode="after")
+    def _cells_or_root_level(self) -> Self:
+        if self.cells is not None and self.root_level is not None:
+            raise ValueError(
+                f"cells is {self.cells} and root_level is {self.root_level}: cells bound the root already, so give one "
+                "of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Self:
@@ -82,8 +113,9 @@ class Agglomeration(TreeStage):
         return self.cells
 
     def identity(self) -> dict[str, Any]:
-        # Datasets made before there were cells have none.
-        return {key: value for key, value in super().identity().items() if key != "cells" or value is not None}
+        # Datasets made before there were such parameters have none. The root's level changes what tasks there are.
+        late = ("cells", "root_level")
+        return {key: value for key, value in super().identity().items() if key not in late or value is not None}
 
     def rule(self) -> Linkage:
         """Return the linkage as kernels take it, in whole numbers."""
@@ -113,6 +145,47 @@ class Agglomeration(TreeStage):
             "merges": node.merges,
             "archive": with_level(node.archive),
         }
+
+    def _rounds(self) -> list[Linkage]:
+        return root.rounds(self.rule(), N_ROUNDS, N_SMALL_ROUNDS)
+
+    @property
+    def root_rounds(self) -> tuple[int, int] | None:
+        return None if self.root_level is None else (self.root_level, len(self._rounds()))
+
+    def step(self, phase: str, number: int, shard: tuple[int, int], inputs: StepInputs) -> dict[str, Columns]:
+        rule, rounds = self.rule(), self._rounds()
+        tables = {name: [self._columns(part) for part in parts] for name, parts in inputs.items()}
+        merges = {name: np.zeros(0, np.uint64) for name in ("a", "b", "score")}
+        made: dict[str, Columns] = {"merges": merges}
+        if phase == "open":
+            opened, pairs = root.open_shard(*self._top_nodes(tables), rule)
+            made |= {"root_rows": opened.rows, "root_own": opened.own, "root_pairs": pairs}
+        elif phase == "link":
+            made["root_names"] = root.link(tables["root_pairs"])
+        elif phase == "group":
+            made["root_groups"] = root.group(tables["root_pairs"], shard[1])
+        elif phase == "move":
+            made["root_moved"], made["root_rows"] = root.move(tables["root_rows"][0], tables["root_groups"][0])
+        elif phase == "merge":
+            merged = root.merge_group(tables["root_moved"], shard[0], rounds[number])
+            made |= {"merges": merged.merges, "root_names": merged.names, "root_rows": merged.rows}
+        else:
+            updated = root.update(tables["root_rows"], tables["root_own"][0], tables["root_names"], rule)
+            if number < len(rounds):
+                made |= {"root_rows": updated.rows, "root_own": updated.own}
+                made["root_pairs"] = root.acting_pairs(updated.rows, rounds[number])
+            else:
+                made["root_own"] = root.final_names(updated.own, rule.dust_size)
+                made["archive"] = {name: values for name, values in updated.rows.items() if name not in SIZES}
+        return {n: with_level(t) if n in ("root_rows", "root_moved", "archive") else t for n, t in made.items()}
+
+    def _top_nodes(self, tables: Mapping[str, Sequence[Columns]]) -> tuple[BlockGraph, list[BlockGraph]]:
+        """Return a top node and its lower neighbours, of which edges and seams are not read."""
+        edges, seam = tables["node_edges"][0], tables["node_seam"][0]
+        met = zip(tables["node_clusters"], tables["node_alias"], strict=True)
+        node, *below = [BlockGraph(clusters, edges, seam, alias) for clusters, alias in met]
+        return node, below
 
     def _columns(self, columns: Columns) -> Columns:
         """Columns that the kernels take: without the level where the linkage has none."""

@@ -19,6 +19,8 @@ from connectome.geometry import Block, Box, Halo, Triple
 
 Columns = dict[str, npt.NDArray[Any]]
 VoxelSize = tuple[float, float, float]
+StepInputs = Mapping[str, Sequence[Columns]]
+"""Parts of tables by name, in the order of `RootSteps.reads`."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,22 @@ class TreeStage(Stage):
     """Outputs of `expand`; the leaf's parts are the stage's result for a block."""
     kept: ClassVar[tuple[str, ...]]
     """Outputs of `reduce` that `expand` reads at the same node."""
+    stepped: ClassVar[tuple[str, ...]] = ()
+    """Outputs of `step` alone; the last step writes to the first of them what `expand` reads at the top nodes."""
 
     @property
     def cell_shape(self) -> Triple | None:
         """Shape in voxels of the cells in which the octree begins anew, if there are any."""
         return None
+
+    @property
+    def root_rounds(self) -> tuple[int, int] | None:
+        """Level of the top nodes, and rounds that take the place of the levels above, where the root is in parts."""
+        return None
+
+    def step(self, phase: str, number: int, shard: tuple[int, int], inputs: StepInputs) -> dict[str, Columns]:
+        """Do one step of a root in parts: `phase` of round `number` for shard (or group) i of n."""
+        raise NotImplementedError
 
     def reduce(
         self, box: Box, children: Sequence[tuple[Box, Mapping[str, Columns]]], domain: Box

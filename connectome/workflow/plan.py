@@ -17,6 +17,7 @@ from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
 from connectome.stages import BlockStage, Stage, TreeStage, registry
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
+from connectome.workflow.root_steps import RootSteps
 from connectome.workflow.tree import Tree
 from connectome.workflow.workflow import Workflow
 
@@ -61,15 +62,33 @@ class Pass:
         return Tree(self.grid, self.stage.cell_shape if isinstance(self.stage, TreeStage) else None)
 
     @cached_property
+    def steps(self) -> RootSteps | None:
+        """What takes the place of the tree's upper levels, where the root is in parts."""
+        rounds = self.stage.root_rounds if isinstance(self.stage, TreeStage) else None
+        if rounds is None or rounds[0] >= self.tree.n_levels - 1:
+            return None
+        return RootSteps(self.tree.shape(rounds[0]), *rounds)
+
+    @cached_property
+    def top_level(self) -> int:
+        """Level of the highest nodes: the root's, or of all of them where the root is in parts; 0 for blocks."""
+        if self.kind == "block":
+            return 0
+        return self.tree.n_levels - 1 if self.steps is None else self.steps.top_level
+
+    @cached_property
     def n_levels(self) -> int:
-        """Levels of the tree; 1 for blocks."""
-        return 1 if self.kind == "block" else self.tree.n_levels
+        """Levels of the tree, and upward the steps of a root in parts; 1 for blocks."""
+        return 1 + (self.steps.last_level if self.kind == "reduce" and self.steps else self.top_level)
+
+    def _shape(self, level: int) -> Triple:
+        return self.steps.shape_at(level) if self.steps and level > self.top_level else self.tree.shape(level)
 
     @cached_property
     def _offsets(self) -> list[int]:
         offsets = [0]
         for level in range(self.n_levels):
-            offsets.append(offsets[-1] + self.tree.n_nodes(level))
+            offsets.append(offsets[-1] + math.prod(self._shape(level)))
         return offsets
 
     def __len__(self) -> int:
@@ -79,23 +98,31 @@ class Pass:
         """Tell whether `task` is one of this pass."""
         if not 0 <= task.level < self.n_levels:
             return False
-        return all(0 <= i < n for i, n in zip(task.index, self.tree.shape(task.level), strict=True))
+        return all(0 <= i < n for i, n in zip(task.index, self._shape(task.level), strict=True))
 
     def number(self, task: Task) -> int:
         """Return the position of `task` among the pass's tasks, for bitmaps."""
-        return self._offsets[task.level] + self.tree.number(task.level, task.index)
+        _, ny, nx = self._shape(task.level)
+        z, y, x = task.index
+        return self._offsets[task.level] + (z * ny + y) * nx + x
 
     def box(self, task: Task) -> Box:
         """Return the box that the task is for."""
-        return self.tree.box(task.level, task.index)
+        if self._shape(task.level) == (1, 1, 1) and task.level > 0:
+            return self.grid.box
+        return self.tree.box(min(task.level, self.top_level), task.index)
 
     def tasks(self) -> Iterator[Task]:
         """Yield all tasks depth first: nodes after their children upward, before them downward."""
         if self.kind == "block":
             for index in self.grid.indices():
                 yield Task(self.name, 0, index)
-        else:
-            yield from self._walk(self.n_levels - 1, (0, 0, 0))
+            return
+        for index in Grid(Box.of_shape(self.tree.shape(self.top_level)), (1, 1, 1)).indices():
+            yield from self._walk(self.top_level, index)
+        for level in range(self.top_level + 1, self.n_levels):
+            for index in Grid(Box.of_shape(self._shape(level)), (1, 1, 1)).indices():
+                yield Task(self.name, level, index)
 
     def _walk(self, level: int, index: Triple) -> Iterator[Task]:
         if self.kind == "expand":
@@ -216,13 +243,18 @@ class Plan:
         elif each.kind == "reduce" and task.level == 0:
             for name in {self.writers[name][0].name for name in each.stage.inputs if name in self.writers}:
                 yield Task(name, 0, task.index)
+        elif each.kind == "reduce" and each.steps and task.level > each.top_level:
+            parts = each.steps.reads(task.level, task.index)
+            yield from sorted({Task(task.stage, part.level, part.position) for part in parts})
         elif each.kind == "reduce":
             for child in each.children(task.level, task.index):
                 yield Task(task.stage, task.level - 1, child)
         else:
             yield Task(f"{each.stage.name}.reduce", task.level, task.index)
-            if task.level < each.n_levels - 1:
+            if task.level < each.top_level:
                 yield each.parent(task)
+            elif each.steps:
+                yield Task(f"{each.stage.name}.reduce", each.steps.last_level, task.index)
 
     def _block_dependencies(self, each: Pass, task: Task) -> Iterator[Task]:
         stage = each.stage
@@ -299,7 +331,7 @@ def estimate(plan: Plan) -> list[PassEstimate]:
 
 def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     if each.kind != "block":
-        root = each.box(Task(each.name, each.n_levels - 1, (0, 0, 0)))
+        root = each.box(Task(each.name, each.top_level, (0, 0, 0)))
         waiting = CLUSTERS_PER_VOXEL * CLUSTER_BYTES + EDGES_PER_VOXEL * EDGE_BYTES
         peak = int(root.n_voxels * (waiting if each.kind == "reduce" else CLUSTERS_PER_VOXEL * CLUSTER_BYTES))
         return PassEstimate(each.name, len(each), peak // 2, peak // 4, PROCESS_BYTES + peak)

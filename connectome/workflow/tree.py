@@ -5,7 +5,6 @@ Nothing is stored per node: boxes, children and parents are computed from levels
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,15 +54,6 @@ class Tree:
             else:
                 sizes.append(_halved(n_whole + (rest > 0), level - self.cell_level))
         return as_triple(sizes)
-
-    def n_nodes(self, level: int) -> int:
-        """Return the number of nodes at a level."""
-        return math.prod(self.shape(level))
-
-    def number(self, level: int, index: Triple) -> int:
-        """Return the C-order number of a node among those of its level."""
-        _, ny, nx = self.shape(level)
-        return (index[0] * ny + index[1]) * nx + index[2]
 
     def box(self, level: int, index: Triple) -> Box:
         """Return the box of a node."""

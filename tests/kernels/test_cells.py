@@ -130,7 +130,6 @@ def test_nodes_tile_the_volume_and_keep_to_their_cell(data):
     for level in range(tree.n_levels):
         boxes = {index: tree.box(level, index) for index in np.ndindex(tree.shape(level))}
         assert sum(box.n_voxels for box in boxes.values()) == domain.n_voxels
-        assert sorted(tree.number(level, index) for index in boxes) == list(range(tree.n_nodes(level)))
         for index, box in boxes.items():
             children = list(tree.children(level, index))
             assert level == 0 or sum(tree.box(level - 1, child).n_voxels for child in children) == box.n_voxels

@@ -233,3 +233,26 @@ def test_cells_are_part_of_the_result_and_blocks_are_not(stored_affinities, tmp_
     content["stages"][2]["cells"] = None
     with pytest.raises(InputError, match=r"agglomeration\.cells was \[64, 80, 90\], is None"):
         run(Workflow.parse(content), runner="serial")
+
+
+@pytest.mark.parametrize("linkage", ["mean", "maximum", "quantile"])
+def test_a_root_in_parts_gives_the_bytes_of_one_root(linkage, stored_affinities, tmp_path):
+    made = {}
+    for root_level in (None, 0, 1, 9):
+        content = workflow_content(tmp_path / str(root_level), stored_affinities[0], (32, 20, 32))
+        content["stages"][1]["linkage"] = linkage
+        content["stages"][2] |= {"linkage": linkage, "dust_size": 30, "root_level": root_level}
+        outcome = run(Workflow.parse(content), runner="serial")
+        assert outcome.is_complete
+        names, merges = (outcome.dataset.table(name, outcome.plan.table(name).columns) for name in ("names", "merges"))
+        rows = merges.read()
+        order = np.lexsort((rows["b"], rows["a"], rows["score"]))
+        parts = {name: values.tobytes() for name, values in names.read(0).items()}
+        made[root_level] = (
+            checksum(outcome.dataset.volume("segmentation")),
+            parts,
+            {name: values[order].tobytes() for name, values in rows.items()},
+        )
+        has_steps = outcome.plan.passes["agglomeration.reduce"].steps is not None
+        assert has_steps == (root_level in (0, 1))
+    assert made[None] == made[0] == made[1] == made[9]

@@ -16,8 +16,9 @@ from tests.tissue import workflow_content
 CONTENT = workflow_content("runs/plan", "affinities.zarr", (20, 20, 20))
 
 
-def make_plan(shape, block=(20, 20, 20), offset=(0, 0, 0), cells=None):
-    stages = [{**stage, "cells": cells} if stage["stage"] == "agglomeration" else stage for stage in CONTENT["stages"]]
+def make_plan(shape, block=(20, 20, 20), offset=(0, 0, 0), **parameters):
+    *before, agglomeration, segmentation = CONTENT["stages"]
+    stages = [*before, {**agglomeration, **parameters}, segmentation]
     content = {**CONTENT, "grid": {"block": list(block)}, "stages": stages}
     domain = Box.of_shape(shape).shift(offset)
     return Plan(Workflow.parse(content), domain, (20.0, 20.0, 20.0), {"affinities": "affinities.zarr"})
@@ -27,9 +28,10 @@ SHAPES = st.tuples(*[st.integers(20, 70)] * 3)
 
 
 @settings(max_examples=15)
-@given(SHAPES, st.tuples(*[st.integers(15, 70)] * 3), st.sampled_from([None, 1, 2, 3]))
-def test_tasks_are_numbered_and_in_an_order_that_can_run(shape, block, blocks_per_cell):
-    plan = make_plan(shape, block, (5, 0, -3), blocks_per_cell and [blocks_per_cell * n for n in block])
+@given(SHAPES, st.tuples(*[st.integers(15, 70)] * 3), st.sampled_from([None, 1, 2, 3]), st.sampled_from([None, 0, 1]))
+def test_tasks_are_numbered_and_in_an_order_that_can_run(shape, block, blocks_per_cell, root_level):
+    cells = [blocks_per_cell * n for n in block] if blocks_per_cell else None
+    plan = make_plan(shape, block, (5, 0, -3), **({"cells": cells} if cells else {"root_level": root_level}))
     done = set()
     for each in plan.passes.values():
         tasks = list(each.tasks())
@@ -93,3 +95,8 @@ def test_cells_that_cut_blocks_are_refused():
     make_plan((60, 50, 60), cells=[40, 50, 40])  # the cell covers the axis
     with pytest.raises(InputError, match=r"three positive numbers of voxels"):
         make_plan((60, 60, 60), cells=[0, 20, 20])
+
+
+def test_cells_and_parts_of_the_root_exclude_each_other():
+    with pytest.raises(InputError, match=r"cells is \(20, 20, 20\) and root_level is 1: .* give one of them"):
+        make_plan((60, 60, 60), cells=[20, 20, 20], root_level=1)
