@@ -6,6 +6,7 @@ every future at once, and keeps no result; the store is the truth.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -21,6 +22,8 @@ from functools import lru_cache
 import dask
 from distributed import Client, Future, Security, get_worker
 from distributed.scheduler import KilledWorker
+from distributed.utils import CancelledError
+from distributed.worker import thread_state
 
 from connectome.errors import InputError
 from connectome.runtime.cluster import CPU, SETTINGS, Cluster, pools_of
@@ -75,7 +78,7 @@ class DaskRunner:
         self._address = address or (self._cluster.address if self._cluster else "")
         self._security = self._cluster.security if self._cluster else (Security() if is_secure else None)
         self._client = self._connected(10)
-        self._n_submitted = 0
+        self._n_submitted, self._scheduler = 0, ""
         self._known, self._known_at = _Workers({}, frozenset()), -math.inf
 
     @property
@@ -85,11 +88,14 @@ class DaskRunner:
 
     @property
     def slots(self) -> dict[str, int]:
-        """Batches per pool that may be in flight."""
+        """Batches per pool that may be in flight; none while the scheduler is away."""
+        if self._client.status != "running":
+            return {}
         return {pool: SLOTS_PER_WORKER * len(addresses) for pool, addresses in self._look().pools.items()}
 
     def submit(self, batch: Batch) -> None:
         """Send tasks to a worker. All keys of a pass share one prefix, which Dask's statistics need."""
+        self._stay_connected()
         self._n_submitted += 1
         first, seen = batch.tasks[0], self._look()
         others = [each for each in seen.pools.get(batch.pool, ()) if each not in batch.avoided]
@@ -125,11 +131,15 @@ class DaskRunner:
         if future.status == "finished":
             try:
                 worker, report = future.result(timeout=PATIENCE_S)
+            # The scheduler, or the worker with the report, may go while it is fetched.
             except Exception as error:
                 return Outcome(batch, None, f"the report got lost: {error}", is_blameless=True)
             return Outcome(batch, report, worker=worker)
         if future.status == "error":
-            cause = future.exception()
+            try:
+                cause = future.exception(timeout=PATIENCE_S)
+            except Exception as error:
+                return Outcome(batch, None, f"the error got lost: {error}", is_blameless=True)
             if isinstance(cause, KilledWorker):
                 return Outcome(batch, None, f"the worker {cause.last_worker.address} died")
             failures = tuple(Failure(task, f"{type(cause).__name__}: {cause}", "") for task in batch.tasks)
@@ -145,18 +155,26 @@ class DaskRunner:
             self._cluster.close()
 
     def _look(self) -> _Workers:
-        if time.monotonic() > self._known_at + 1:
-            if self._client.status == "running":
-                self._known = _workers_of(self._client.scheduler_info(n_workers=-1)["workers"])
+        if time.monotonic() > self._known_at + 1 and self._client.status == "running":
+            with contextlib.suppress(OSError, CancelledError):
+                info = self._client.scheduler_info(n_workers=-1)
+                self._known = _workers_of(info["workers"])
+                if info["id"] != self._scheduler:
+                    self._client.register_plugin(Leave())  # a scheduler that was started again knows nothing of it
+                    self._scheduler = info["id"]
             self._known_at = time.monotonic()
         return self._known
 
     def _stay_connected(self) -> None:
-        """Where the scheduler went, wait until it is back: the engine sends again what was in flight."""
+        """Where the scheduler went, wait until it is back: the engine sends again what was in flight.
+
+        The client itself tries for some seconds first.
+        """
         if self._client.status in ("running", "connecting"):
             return
         self._client.close(timeout=1)
         self._client = self._connected(PATIENCE_S)
+        self._known_at = -math.inf
 
     def _connected(self, patience_s: float) -> Client:
         until = time.monotonic() + patience_s
@@ -171,7 +189,6 @@ class DaskRunner:
                 raise InputError(
                     f"no Dask scheduler answers at {self._address}: start one, or leave out --runner"
                 ) from error
-            client.register_plugin(Leave())
             return client
 
 
@@ -195,7 +212,13 @@ def _perform(url: str, token: str, tries: tuple[tuple[Task, int], ...], pool: st
     except Exception as error:
         text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         return address, Report(None, tuple(Failure(task, text, "") for task, _ in tries))
-    return address, perform_all(plan, Dataset(url), tries, pool, is_leaving)
+    return address, perform_all(plan, Dataset(url), tries, pool, _is_unwanted)
+
+
+def _is_unwanted() -> bool:
+    """Tell whether this worker was told to go, or nobody waits for the batch any more: its driver died."""
+    state = get_worker().state.tasks.get(thread_state.key)
+    return is_leaving() or state is None or state.state == "cancelled"
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,13 +32,16 @@ from connectome.runtime.work import Report
 from connectome.workflow.plan import Plan, Task
 
 HEARTBEAT_S = 0.5
-"""How long to wait for an outcome before listeners get a chance to act."""
+"""How often listeners get a chance to act, and are told what waits."""
 BATCH_S = 1.0
 """Tasks travel together up to this time of work: the way to the scheduler and back takes some milliseconds."""
 MOST_TASKS, MOST_RUNS = 64, 24
 """Tasks that travel together at most, and runs of their numbers: a receipt stays under 1 kB."""
 MOST_LOSSES = 8
 """Workers that may go under a task before it counts as what takes them: several times what chance would do."""
+SUSPECT_LOSSES = 2
+"""Tasks under which so many workers went are in flight one at a time in each pool: a worker takes all that it was
+sent with it, so that tasks which travel beside the one that kills would else be blamed as often."""
 FIRST_TASKS = 10
 """A pass stops the run when so many of its tasks are in quarantine, and they are more than are done."""
 NOBODY_S = 120.0
@@ -139,12 +142,16 @@ class _Execution:
     def __init__(self, plan: Plan, runner: Runner, progress: Progress, listeners: Sequence[Listener]) -> None:
         self._plan, self._runner, self._progress, self._listeners = plan, runner, progress, listeners
         self._queues = {name: Queue(plan, each, progress) for name, each in plan.passes.items()}
-        self._again: deque[Task] = deque()
+        self._again: defaultdict[str, deque[Task]] = defaultdict(deque)
+        self._suspects: defaultdict[str, deque[Task]] = defaultdict(deque)
+        self._watched: dict[str, Task] = {}
         self._in_flight: Counter[str] = Counter()
         self._troubles: dict[Task, _Trouble] = {}
         self._quarantined: list[Task] = []
-        self._seconds_per_task: dict[str, float] = {}
+        self._n_lost: Counter[str] = Counter()
+        self._seconds_per_task: dict[tuple[str, int], float] = {}
         self._nobody_since: dict[str, float] = {}
+        self._beat_at = 0.0
 
     def run(self) -> RunEnded:
         started = time.monotonic()
@@ -152,63 +159,76 @@ class _Execution:
         self._tell(RunStarted(self._plan, n_done, dict(self._runner.workers)))
         while True:
             self._fill()
+            if self._is_over():
+                break
             outcome = self._runner.wait(HEARTBEAT_S)
-            if outcome is None:
-                if (
-                    not self._in_flight.total()
-                    and not self._again
-                    and all(q.is_exhausted() for q in self._queues.values())
-                ):
-                    break
-                self._check_pools()
-                self._tell(Heartbeat(dict(self._runner.workers), self._queued()))
-                continue
-            self._in_flight[outcome.batch.pool] -= 1
-            if outcome.report is None:
-                self._take_back(outcome)
-            else:
-                self._take(outcome, outcome.report)
+            if outcome is not None:
+                self._in_flight[outcome.batch.pool] -= 1
+                self._forget_watched(outcome.batch)
+                if outcome.report is None:
+                    self._take_back(outcome)
+                else:
+                    self._take(outcome, outcome.report)
+            if outcome is None or time.monotonic() > self._beat_at + HEARTBEAT_S:
+                self._beat()
         n_blocked = sum(bits.count for bits in self._progress.lost.values()) - len(self._quarantined)
         ended = RunEnded(time.monotonic() - started, tuple(self._quarantined), n_blocked)
         self._tell(ended)
         return ended
 
     def _is_over(self) -> bool:
-        return (
-            not self._in_flight.total()
-            and not self._again
-            and all(queue.is_exhausted() for queue in self._queues.values())
-        )
+        """Tell whether nothing runs and nothing will."""
+        is_idle = not (self._in_flight.total() or any(self._again.values()) or any(self._suspects.values()))
+        return is_idle and all(queue.is_exhausted() for queue in self._queues.values())
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
             listener(event)
 
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        queued = self._queued()
+        self._check_pools(queued)
+        self._tell(Heartbeat(dict(self._runner.workers), queued))
+
     def _fill(self) -> None:
         """Submit what is ready until the windows are full: second tries first, then the latest pass."""
-        free = {pool: slots - self._in_flight[pool] for pool, slots in self._runner.slots.items()}
-        for _ in range(len(self._again)):
-            task = self._again.popleft()
-            pool = self._plan.passes[task.stage].stage.pool
-            if free.get(pool, 0) > 0:
-                self._submit(pool, [task])
+        free = {pool: n for pool, slots in self._runner.slots.items() if (n := slots - self._in_flight[pool]) > 0}
+        for pool in list(free):
+            if pool not in self._watched and self._suspects[pool]:
+                self._watched[pool] = self._suspects[pool].popleft()
+                self._submit(pool, [self._watched[pool]])
                 free[pool] -= 1
-            else:
-                self._again.append(task)
-        for name, queue in reversed(list(self._queues.items())):
+            while free[pool] > 0 and self._again[pool]:
+                self._submit(pool, self._pop_again(pool))
+                free[pool] -= 1
+        for name, queue in reversed(self._queues.items()):
             pool = self._plan.passes[name].stage.pool
-            while free.get(pool, 0) > 0 and (tasks := queue.pop_ready(self._batch_size(name), MOST_RUNS)):
+            while free.get(pool, 0) > 0 and (tasks := queue.pop_ready(self._batch_size, MOST_RUNS)):
                 self._submit(pool, tasks)
                 free[pool] -= 1
 
-    def _batch_size(self, name: str) -> int:
-        """How many tasks of a pass to send together: a second of work, and something for every worker at the end."""
-        seconds = self._seconds_per_task.get(name)
+    def _batch_size(self, task: Task) -> int:
+        """How many tasks like this to send together: a second of work, and something for every worker at the end."""
+        seconds = self._seconds_per_task.get((task.stage, task.level))
         if seconds is None:
             return 1
-        n_left = len(self._plan.passes[name]) - self._progress.done[name].count
-        slots = max(1, self._runner.slots.get(self._plan.passes[name].stage.pool, 1))
+        n_left = len(self._plan.passes[task.stage]) - self._progress.done[task.stage].count
+        slots = max(1, self._runner.slots.get(self._plan.passes[task.stage].stage.pool, 1))
         return max(1, min(MOST_TASKS, int(BATCH_S / max(seconds, 1e-6)), math.ceil(n_left / slots)))
+
+    def _pop_again(self, pool: str) -> list[Task]:
+        """Take what comes again: alone where a try failed, together where it only was handed back or lost."""
+        waiting = self._again[pool]
+        tasks = [waiting.popleft()]
+        first = tasks[0]
+        most = 1 if first in self._troubles else min(MOST_RUNS, self._batch_size(first))
+        while waiting and len(tasks) < most:
+            task = waiting[0]
+            if (task.stage, task.level) != (first.stage, first.level) or task in self._troubles:
+                break
+            tasks.append(waiting.popleft())
+        return tasks
 
     def _submit(self, pool: str, tasks: Sequence[Task]) -> None:
         troubles = [self._troubles.get(task) for task in tasks]
@@ -220,21 +240,33 @@ class _Execution:
         self._in_flight[pool] += 1
         self._runner.submit(Batch(pool, tuple(tries), avoided))
 
+    def _again_later(self, pool: str, task: Task) -> None:
+        trouble = self._troubles.get(task)
+        is_suspect = trouble is not None and trouble.losses >= SUSPECT_LOSSES
+        (self._suspects if is_suspect else self._again)[pool].append(task)
+
+    def _forget_watched(self, batch: Batch) -> None:
+        if self._watched.get(batch.pool) in batch.tasks:
+            del self._watched[batch.pool]
+
     def _take(self, outcome: Outcome, report: Report) -> None:
         """Count what is done, try again what failed, and send again what was handed back."""
+        pool = outcome.batch.pool
         if report.receipt is not None:
             done = self._progress.done[report.receipt.stage]
             for number in report.receipt.numbers:
                 done.add_number(number)
+            kind = report.receipt.stage, outcome.batch.tasks[0].level
             seconds = report.receipt.wall_s / report.receipt.n_tasks
-            before = self._seconds_per_task.get(report.receipt.stage, seconds)
-            self._seconds_per_task[report.receipt.stage] = 0.8 * before + 0.2 * seconds
+            self._seconds_per_task[kind] = 0.8 * self._seconds_per_task.get(kind, seconds) + 0.2 * seconds
             self._tell(TasksDone(report.receipt))
-        failed = {failure.task for failure in report.failures} | set(report.returned)
-        for task in outcome.batch.tasks:
-            if self._troubles and task not in failed:
-                self._troubles.pop(task, None)
-        self._again.extend(report.returned)
+        if self._troubles:
+            open_ = {failure.task for failure in report.failures} | set(report.returned)
+            for task in outcome.batch.tasks:
+                if task not in open_:
+                    self._troubles.pop(task, None)
+        for task in report.returned:
+            self._again_later(pool, task)
         for failure in report.failures:
             trouble = self._troubles.setdefault(failure.task, _Trouble())
             trouble.failures += 1
@@ -243,7 +275,7 @@ class _Execution:
             if failure.stops_run:
                 raise DiskFullError(failure.error)
             if trouble.failures < self._plan.workflow.attempts:
-                self._again.append(failure.task)
+                self._again_later(pool, failure.task)
             else:
                 self._quarantine(failure.task, failure.error)
 
@@ -257,15 +289,15 @@ class _Execution:
                 if trouble.losses >= MOST_LOSSES:
                     self._quarantine(task, f"{trouble.losses} workers died under it; the last: {outcome.reason}")
                     continue
-            self._again.append(task)
+            self._again_later(outcome.batch.pool, task)
 
     def _quarantine(self, task: Task, error: str) -> None:
         self._troubles.pop(task, None)
         self._quarantined.append(task)
         self._progress.lost[task.stage].add(task)
         self._tell(TaskQuarantined(task, error))
-        n_lost = sum(1 for lost in self._quarantined if lost.stage == task.stage)
-        n_done = self._progress.done[task.stage].count
+        self._n_lost[task.stage] += 1
+        n_lost, n_done = self._n_lost[task.stage], self._progress.done[task.stage].count
         if n_lost >= FIRST_TASKS and n_lost > n_done:
             raise StageFailedError(
                 f"{n_lost} blocks of {task.stage} failed and {n_done} are done, so the rest would fail too: mend the "
@@ -274,15 +306,18 @@ class _Execution:
 
     def _queued(self) -> dict[str, int]:
         """How many tasks of each pool could run now, as far as the engine looks ahead."""
-        queued: Counter[str] = Counter(self._plan.passes[task.stage].stage.pool for task in self._again)
+        queued: Counter[str] = Counter()
         for name, queue in self._queues.items():
             queued[self._plan.passes[name].stage.pool] += queue.count_ready()
+        for waiting in (self._again, self._suspects):
+            for pool, tasks in waiting.items():
+                queued[pool] += len(tasks)
         return dict(queued)
 
-    def _check_pools(self) -> None:
+    def _check_pools(self, queued: Mapping[str, int]) -> None:
         """Stop where tasks have waited long for a pool that nobody offers."""
         workers, now = self._runner.workers, time.monotonic()
-        for pool, n in self._queued().items():
+        for pool, n in queued.items():
             if not n or workers.get(pool):
                 self._nobody_since.pop(pool, None)
             elif now - self._nobody_since.setdefault(pool, now) > NOBODY_S:

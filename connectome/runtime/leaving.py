@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
@@ -13,6 +14,9 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 GRACE_S = 25.0
 """How long the block at hand may take: clusters kill 30 s after the signal."""
+
+CLOSE_S = 5.0
+"""How long the scheduler may take to give what waits to others."""
 
 _LEAVING = threading.Event()
 
@@ -52,9 +56,11 @@ class Leave(WorkerPlugin):  # type: ignore[misc]
 
 
 async def _leave(worker: Worker, grace_s: float) -> None:
-    """Take nothing new, wait for what runs, let its report be fetched or copied, and go."""
+    """Take nothing new, wait until what runs is done and its report fetched, and go."""
     worker.status = Status.paused
     until = time.monotonic() + grace_s
-    while worker.state.executing_count and time.monotonic() < until:
-        await asyncio.sleep(0.05)
-    await worker.close_gracefully()
+    while (worker.state.executing_count or worker.data) and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    # What waits here goes to other workers, and nobody is blamed for it.
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(worker.close_gracefully(), CLOSE_S)

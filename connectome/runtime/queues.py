@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from connectome.store.ledger import runs_of
@@ -69,26 +69,27 @@ class Queue:
         self._tasks: Iterator[Task] = (task for task in each.tasks() if not progress.is_done(task))
         self._waiting: dict[Task, Task | None] = {}
 
-    def pop_ready(self, most: int, most_runs: int) -> list[Task]:
+    def pop_ready(self, most: Callable[[Task], int], most_runs: int) -> list[Task]:
         """Return the next tasks whose dependencies are done, all of one level; drop those that can never run.
 
         Parameters
         ----------
-        most : int
-            Tasks.
+        most : callable
+            Given the first task, how many like it.
         most_runs : int
             Runs of consecutive numbers that they form.
         """
         ready: list[Task] = []
-        n_before = -1
-        while n_before != len(self._waiting) and len(ready) < most:
+        n_before, n_wanted = -1, 1
+        while n_before != len(self._waiting) and len(ready) < n_wanted:
             self._look_ahead()
             n_before = len(self._waiting)
             for task in list(self._waiting):
-                if not self._is_ready(task):
+                if (ready and task.level != ready[0].level) or not self._is_ready(task):
                     continue
                 ready.append(task)
-                if len(ready) == most:
+                n_wanted = most(ready[0]) if len(ready) == 1 else n_wanted
+                if len(ready) >= n_wanted:
                     break
             for task in ready:
                 self._waiting.pop(task, None)
