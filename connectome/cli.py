@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from connectome.commands import options
+from connectome.commands import cluster, options
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.terminal import readable_bytes, show, show_bill, show_cuts, show_scores, table_of
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raw electron-microscopy volumes to segmentations: exact, whole, simple.",
 )
+app.add_typer(cluster.commands)
 _ERRORS = Console(stderr=True)
 
 LARGEST_ROOT = 500e9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -14,11 +15,11 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 GRACE_S = 25.0
 """How long the block at hand may take: clusters kill 30 s after the signal."""
-
-CLOSE_S = 5.0
+CLOSE_S = 4.0
 """How long the scheduler may take to give what waits to others."""
 
 _LEAVING = threading.Event()
+_GRACE_S = GRACE_S
 
 
 def is_leaving() -> bool:
@@ -26,31 +27,27 @@ def is_leaving() -> bool:
     return _LEAVING.is_set()
 
 
-class Leave(WorkerPlugin):  # type: ignore[misc]
-    """Makes a Dask worker go politely when its process gets SIGTERM.
+def allow(grace_s: float) -> None:
+    """Let the block at hand of this process take so long, whoever registers `Leave`."""
+    global _GRACE_S  # noqa: PLW0603
+    _GRACE_S = grace_s
 
-    Parameters
-    ----------
-    grace_s : float
-        How long the block at hand may take.
-    """
+
+class Leave(WorkerPlugin):  # type: ignore[misc]
+    """Makes a Dask worker go politely when its process gets SIGTERM."""
 
     name = "connectome-leave"
-
-    def __init__(self, grace_s: float = GRACE_S) -> None:
-        self._grace_s = grace_s
 
     def setup(self, worker: Worker) -> None:
         """Listen for the signal; only the main thread of a process may."""
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
-        self._going: asyncio.Task[None] | None = None
 
         def go() -> None:
-            if self._going is None:
+            if not _LEAVING.is_set():
                 _LEAVING.set()
-                self._going = loop.create_task(_leave(worker, self._grace_s))
+                self._going = loop.create_task(_leave(worker, _GRACE_S))
 
         loop.add_signal_handler(signal.SIGTERM, go)
 
@@ -62,5 +59,7 @@ async def _leave(worker: Worker, grace_s: float) -> None:
     while (worker.state.executing_count or worker.data) and time.monotonic() < until:
         await asyncio.sleep(0.02)
     # What waits here goes to other workers, and nobody is blamed for it.
-    with contextlib.suppress(OSError, asyncio.TimeoutError):
+    with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(worker.close_gracefully(), CLOSE_S)
+    if worker.status != Status.closed:
+        os._exit(0)  # a block that takes longer than its grace, or a scheduler that is gone

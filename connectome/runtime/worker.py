@@ -1,0 +1,163 @@
+"""Workers and schedulers as processes of their own, for clusters of several machines.
+
+A worker is a Dask worker without a nanny: what starts it (a supervisor, Kubernetes) starts it again. It
+offers its pool as a resource, goes politely on SIGTERM, and outlives its scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Scheduler, Security, Worker
+
+from connectome.errors import InputError
+from connectome.runtime import leaving
+from connectome.runtime.cluster import CPU, SETTINGS
+from connectome.runtime.work import SPOT
+
+PATIENCE_S = 60.0
+"""How long a worker waits for a scheduler that is not there yet, or went."""
+PORT = 8786
+
+
+@dataclass(frozen=True)
+class Service:
+    """A worker, as the command line describes it.
+
+    Attributes
+    ----------
+    address : str
+        The scheduler's ``tcp://`` or ``tls://`` address; keys of the latter are those of Dask's settings.
+    pool : str
+        The resource that it offers.
+    is_spot : bool
+        Whether the machine can be taken away; receipts say so.
+    grace_s : float
+        How long the block at hand may take after SIGTERM.
+    patience_s : float
+        How long to wait for a scheduler.
+    """
+
+    address: str
+    pool: str = CPU
+    is_spot: bool = False
+    grace_s: float = leaving.GRACE_S
+    patience_s: float = PATIENCE_S
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address."""
+        place = urlsplit(self.address)
+        if place.scheme not in ("tcp", "tls") or not place.hostname or not _port_of(self.address):
+            raise InputError(
+                f"a worker takes its scheduler's address, such as tcp://host:{PORT}, got {self.address!r}: the "
+                "scheduler prints it"
+            )
+        if min(self.grace_s, self.patience_s) < 0:
+            raise InputError(f"--grace is {self.grace_s:g} and --patience {self.patience_s:g}; seconds are wanted")
+
+
+def serve(service: Service, told: Callable[[str], None]) -> bool:
+    """Work for a scheduler until SIGTERM or Ctrl-C; `told` hears when it begins.
+
+    Returns
+    -------
+    bool
+        True where the scheduler went instead: the caller starts the process anew, so that nothing of what
+        was under way goes on, and it waits for the scheduler to come back.
+
+    Raises
+    ------
+    InputError
+        Where no scheduler answers for `Service.patience_s`.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    leaving.allow(service.grace_s)
+    if service.is_spot:
+        os.environ[SPOT] = "1"
+    with tempfile.TemporaryDirectory(prefix="connectome-worker-") as scratch, dask.config.set(SETTINGS):
+        return asyncio.run(_work(service, scratch, told))
+
+
+def start_anew() -> None:
+    """Replace this process by one that was started the same way; it keeps its process id."""
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def serve_scheduler(
+    told: Callable[[str], None], host: str = "127.0.0.1", port: int = PORT, *, is_secure: bool = False
+) -> None:
+    """Be a scheduler with the settings that the engine wants, until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    told : callable
+        Told the address.
+    host : str
+        Address to listen at; an empty one is all of this machine's.
+    port : int
+        0 takes a free one.
+    is_secure : bool
+        Encrypt with the keys of Dask's settings, and refuse who has none.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set(SETTINGS):
+        asyncio.run(_schedule(told, host, port, is_secure=is_secure))
+
+
+async def _work(service: Service, scratch: str, told: Callable[[str], None]) -> bool:
+    is_secure = service.address.startswith("tls://")
+    try:
+        worker = await Worker(
+            service.address,
+            name=f"{service.pool}-{socket.gethostname()}-{os.getpid()}",
+            nthreads=1,
+            memory_limit=0,
+            dashboard=False,
+            resources={service.pool: 1},
+            local_directory=scratch,
+            death_timeout=service.patience_s,
+            security=Security() if is_secure else Security(require_encryption=False),
+            plugins=(leaving.Leave(),),
+        )
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"no scheduler answered at {service.address} for {service.patience_s:g} s: start one (connectome "
+            "scheduler), or mend the address"
+        ) from error
+    told(f"worker {worker.address} of pool {service.pool} at {service.address}")
+    await worker.finished()
+    return not leaving.is_leaving()
+
+
+async def _schedule(told: Callable[[str], None], host: str, port: int, *, is_secure: bool) -> None:
+    ended = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, ended.set)
+    protocol, security = ("tls", Security()) if is_secure else ("tcp", Security(require_encryption=False))
+    try:
+        scheduler = await Scheduler(host=host, port=port, protocol=protocol, security=security, dashboard=False)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"a scheduler cannot listen at {host or 'all addresses'}, port {port}: choose another --port"
+        ) from error
+    told(scheduler.address)
+    await ended.wait()
+    await scheduler.close()
+
+
+def _port_of(address: str) -> int | None:
+    try:
+        return urlsplit(address).port
+    except ValueError:
+        return None
