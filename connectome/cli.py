@@ -39,11 +39,19 @@ def run(
     runner: options.RunnerName = "dask",
     workers: options.Workers = None,
     redo: Annotated[bool, typer.Option(help="Compute again what changed parameters make stale.")] = False,
-    prices: Annotated[Path | None, typer.Option(help="Price table (YAML) for the bill.")] = None,
+    prices: options.PriceTable = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics-port",
+            metavar="[HOST:]PORT",
+            help="Serve Prometheus metrics, to this machine only where no host is given; 0 takes a free port.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow, or go on with it where it stopped."""
-    from connectome.runtime.accounting import Prices
+    from connectome.runtime.prices import Prices
     from connectome.runtime.progress import ProgressDisplay
     from connectome.runtime.run import run as run_workflow
     from connectome.web.report import write_report
@@ -53,7 +61,13 @@ def run(
     try:
         with ProgressDisplay(_ERRORS) as display:
             outcome = run_workflow(
-                parsed, runner=runner, n_workers=options.pools(workers), redo=redo, prices=table, display=display
+                parsed,
+                runner=runner,
+                n_workers=options.pools(workers),
+                redo=redo,
+                prices=table,
+                display=display,
+                metrics=metrics,
             )
     except KeyboardInterrupt:
         _ERRORS.print("stopped; run the same command to go on")

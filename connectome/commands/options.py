@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ Workers = Annotated[
     str | None,
     typer.Option(metavar="N|POOL=N,...", help="Worker processes of the local cluster, such as 4 or cpu=4,gpu=1."),
 ]
+PriceTable = Annotated[Path | None, typer.Option("--prices", help="Price table (YAML) for the bill.")]
 VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -13,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from connectome.models.gpu_time import add_gpu_seconds
 from connectome.models.manifest import Network
 from connectome.models.unet import UNet
 
@@ -73,13 +76,27 @@ def run_tile(
         torch.set_num_threads(1)
     normalisation = network.manifest.normalisation
     module = load_module(network, engine)
-    with torch.inference_mode():
+    with torch.inference_mode(), _timed(engine):
         normalised = torch.from_numpy(image).to(engine.device).float()
         normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
         normalised = normalised.to(DTYPES[engine.precision])
         predict = _mean_over_mirrors if mirrored else _probability
         probability = predict(module, normalised)
         return probability.mul_(255.0).round_().to(torch.uint8).cpu().contiguous().numpy()
+
+
+@contextmanager
+def _timed(engine: Engine) -> Iterator[None]:
+    """Count the time that the accelerator takes for what is inside."""
+    if engine.device != "cuda":
+        yield
+        return
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start.record()
+    yield
+    end.record()
+    end.synchronize()
+    add_gpu_seconds(start.elapsed_time(end) / 1000)
 
 
 def _probability(module: UNet, image: Tensor) -> Tensor:

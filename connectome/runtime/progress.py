@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar per pass with voxels per second and time left."""
+"""Progress on the terminal: a bar per pass with voxels per second and time left, and what was spent so far."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from connectome.runtime.accounting import Accounts
 from connectome.runtime.events import Event, RunEnded, RunStarted, TaskFailed, TaskQuarantined, TasksDone, TasksLost
+from connectome.runtime.prices import Prices
 from connectome.workflow.plan import Plan
 
 LINE_EVERY_S = 10.0
+SPEND_EVERY_S = 1.0
 
 
 class ProgressDisplay:
@@ -35,6 +38,9 @@ class ProgressDisplay:
         self._voxels: dict[str, int] = {}
         self._first: dict[str, float] = {}
         self._last_line = time.monotonic()
+        self._bill: tuple[Accounts, Prices] | None = None
+        self._spend_id: TaskID | None = None
+        self._last_spend = 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -44,6 +50,14 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def follow(self, accounts: Accounts, prices: Prices) -> None:
+        """Show what was spent from now on; others keep the accounts."""
+        self._bill = accounts, prices
+
+    def say(self, text: str) -> None:
+        """Write a line above the bars."""
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def ingested(self, name: str, done: int, total: int) -> None:
         """Show how far a foreign volume is brought in."""
@@ -69,11 +83,26 @@ class ProgressDisplay:
             self._console.print(f"[red]{event.task} is quarantined[/]", highlight=False)
         elif isinstance(event, RunEnded):
             self._line()
+        if time.monotonic() - self._last_spend > SPEND_EVERY_S:
+            self._show_spend()
 
     def _start(self, plan: Plan, n_done: dict[str, int]) -> None:
         for name, each in plan.passes.items():
             self._done[name], self._totals[name] = n_done[name], len(each)
             self._ids[name] = self._bars.add_task(name, total=len(each), completed=n_done[name], rate="")
+
+        if self._bill is not None:
+            self._spend_id = self._bars.add_task("spent so far", total=None, rate="")
+
+    def _show_spend(self) -> None:
+        self._last_spend = time.monotonic()
+        if self._spend_id is not None:
+            self._bars.update(self._spend_id, rate=self._spent())
+
+    def _spent(self) -> str:
+        assert self._bill is not None
+        accounts, prices = self._bill
+        return f"${accounts.usd(prices):,.4f}"
 
     def _advance(self, event: TasksDone) -> None:
         name, now = event.receipt.stage, time.monotonic()
@@ -89,6 +118,8 @@ class ProgressDisplay:
         self._last_line = time.monotonic()
         if not self._console.is_terminal:
             parts = [f"{name} {self._done[name]}/{total}" for name, total in self._totals.items()]
+            if self._bill is not None:
+                parts.append(f"{self._spent()} spent")
             self._console.print(", ".join(parts), highlight=False, soft_wrap=True)
 
 

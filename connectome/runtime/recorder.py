@@ -55,7 +55,8 @@ class Recorder:
                 {"kind": "failure", "task": str(event.task), "attempt": event.attempt, "error": event.error}
             )
         elif isinstance(event, TasksLost):
-            self._records.append({"kind": "lost", "tasks": len(event.tasks), "reason": event.reason[:200]})
+            lost = {"stage": event.tasks[0].stage, "tasks": len(event.tasks), "reason": event.reason[:200]}
+            self._records.append({"kind": "lost", **lost})
         elif isinstance(event, TaskQuarantined):
             self._records.append({"kind": "quarantine", "task": str(event.task), "error": event.error})
         elif isinstance(event, Heartbeat):

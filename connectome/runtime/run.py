@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectome.errors import InputError
-from connectome.runtime.accounting import Accounts, Prices
+from connectome.runtime.accounting import Accounts
 from connectome.runtime.cluster import pools_of
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import Runner, execute
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.events import Listener, RunEnded
+from connectome.runtime.metrics import Metrics
 from connectome.runtime.prepare import prepare
+from connectome.runtime.prices import Prices
 from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.queues import Progress
 from connectome.runtime.recorder import Recorder, recall
@@ -67,6 +69,7 @@ def run(
     redo: bool = False,
     prices: Prices | None = None,
     display: ProgressDisplay | None = None,
+    metrics: str | None = None,
 ) -> Outcome:
     """Run a workflow, or go on with it where it stopped.
 
@@ -83,13 +86,24 @@ def run(
         The default table where it is not given.
     display : ProgressDisplay, optional
         Told all events.
+    metrics : str, optional
+        ``PORT`` or ``HOST:PORT`` where Prometheus may read how the run goes; a port alone is of this machine only.
     """
-    make = _runner_of(runner, n_workers)
+    make, prices = _runner_of(runner, n_workers), prices or Prices.load()
+    named = n_workers if isinstance(n_workers, Mapping) else ()
+    prices.check([*named, *(stage.pool for stage in workflow.running_stages)])
     forget_volumes()
     plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
     progress, accounts = recall(dataset, plan)
     recorder = Recorder(dataset, accounts)
     listeners: list[Listener] = [recorder, *([display] if display else [])]
+    if display is not None:
+        display.follow(accounts, prices)
+    served = Metrics(accounts, prices, metrics) if metrics is not None else None
+    if served is not None:
+        listeners.append(served)
+        if display is not None:
+            display.say(f"metrics: {served.url}")
     executor = make(plan, dataset)
     try:
         ended = execute(plan, executor, progress, listeners)
@@ -98,9 +112,11 @@ def run(
         raise
     finally:
         executor.close()
+        if served is not None:
+            served.close()
     _finish_volumes(plan, dataset, progress)
     scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
-    return Outcome(dataset, plan, ended, accounts, prices or Prices.load(), scores)
+    return Outcome(dataset, plan, ended, accounts, prices, scores)
 
 
 def replay(dataset_url: str, task: Task) -> str:

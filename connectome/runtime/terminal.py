@@ -39,25 +39,26 @@ def show(table: Table) -> None:
 
 def show_bill(summary: dict[str, Any]) -> None:
     """Print what a run took, by stage and in all."""
-    titles = ("tasks", "core-seconds", "voxels per core-hour", "dollars per teravoxel")
+    titles = ("tasks", "busy seconds", "voxels per core-hour", "core-hours / Tvx", "GPU-hours / Tvx", "dollars / Tvx")
     table = table_of(summary["dataset"], "stage", *titles)
     for name, stage in summary["stages"].items():
-        table.add_row(
-            name,
-            f"{stage['tasks']:,}",
-            f"{stage['busy_seconds']:.1f}",
-            f"{stage['voxels_per_core_hour']:,}",
-            f"{stage['usd_per_teravoxel']:,.0f}",
-        )
+        table.add_row(name, f"{stage['tasks']:,}", f"{stage['busy_seconds']:.1f}", *rate_texts(stage))
+    table.add_row("store", "", "", "", "", "", f"{summary['store']['usd_per_teravoxel']:,.2f}")
     table.add_section()
-    table.add_row(
-        "all, idle included",
-        "",
-        f"{summary['core_hours'] * 3600:.1f}",
-        f"{summary['voxels_per_core_hour']:,}",
-        f"{summary['usd_per_teravoxel']:,.0f}",
-    )
+    held = 3600 * sum(pool["held_hours"] for pool in summary["pools"].values())
+    table.add_row("all, idle included", "", f"{held:.1f}", *rate_texts(summary))
+    table.caption = f"${summary['usd']:,.4f} spent; Tvx: teravoxel, scaled from this volume; idle time is in the stages"
     show(table)
+
+
+def rate_texts(rates: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return voxels per core-hour, and core-hours, GPU-hours and dollars per teravoxel."""
+    return (
+        f"{rates['voxels_per_core_hour']:,}",
+        f"{rates['core_hours_per_teravoxel']:,.1f}",
+        f"{rates['gpu_hours_per_teravoxel']:,.1f}",
+        f"{rates['usd_per_teravoxel']:,.2f}",
+    )
 
 
 def show_cuts(dataset: str, cuts: Sequence[Cut], figures: Sequence[CutFigures]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from connectome.errors import DiskFullError, InputError
 from connectome.geometry import Box
+from connectome.models.gpu_time import gpu_seconds
 from connectome.stages import BlockStage, TreeStage
 from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
@@ -106,7 +107,7 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
         The pool that the worker belongs to.
     """
     _forget_peak()
-    started, wall, cpu = time.time(), time.perf_counter(), time.process_time()
+    started, wall, cpu, gpu = time.time(), time.perf_counter(), time.process_time(), gpu_seconds()
     each = plan.passes[task.stage]
     traffic = _Traffic()
     if each.kind == "block":
@@ -128,6 +129,7 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
         written_bytes=traffic.written,
         peak_bytes=_peak(),
         host=HOST,
+        gpu_s=round(gpu_seconds() - gpu, 6),
         pool=pool,
         is_spot=os.environ.get(SPOT, "") not in ("", "0"),
     )

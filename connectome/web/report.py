@@ -12,15 +12,17 @@ import numpy as np
 import yaml
 
 from connectome.errors import InputError
+from connectome.runtime.history import History, read_history
 from connectome.store.dataset import Dataset
 from connectome.store.table import write_whole
-from connectome.web.bill import bill_section, memory_section
+from connectome.web.bill import bill_section, memory_section, traffic_section
 from connectome.web.charts import Series, size_histogram
 from connectome.web.markup import Markup, cell, element, head_cell, join, note, page, row, section, table
 from connectome.web.pictures import Pictures
 from connectome.web.quantities import dollars, duration, lengths, number, triple
 from connectome.web.sample import SegmentSizes, segment_sizes
 from connectome.web.scene import Scene, dataset_scene
+from connectome.web.timeline import timeline_section
 from connectome.workflow.plan import Plan
 
 COUNTED_VOXELS = 1 << 25
@@ -49,17 +51,19 @@ def write_report(dataset: Dataset, plan: Plan, summary: Summary) -> str:
 def report_body(dataset: Dataset, plan: Plan, summary: Summary) -> Markup:
     """Return the page's content."""
     scene = dataset_scene(dataset, plan)
-    pictures = Pictures(scene)
+    pictures, history = Pictures(scene), read_history(dataset.ledger.records())
     rows = pictures.rows()
     found, truth = (_sizes(scene, name, pictures.notes) for name in ("segmentation", "truth"))
     return join(
         _head(dataset, plan, summary),
         _tiles(summary, found),
-        _trouble(dataset, summary),
+        _trouble(dataset, summary, history),
         _pictures(rows, plan, found, pictures.notes),
         element("div", _histogram(found, truth), _accuracy(plan, summary), class_="columns"),
         bill_section(plan, summary),
-        memory_section(plan, summary),
+        timeline_section(history.timeline, [stage.name for stage in plan.workflow.running_stages]),
+        memory_section(plan, history),
+        traffic_section(plan, summary),
         _parameters(plan),
     )
 
@@ -106,6 +110,7 @@ def _tiles(summary: Summary, sizes: SegmentSizes | None) -> Markup:
         (f"{summary['core_hours']:.3g}", "core-hours, idle included"),
         (number(summary["voxels_per_core_hour"]), "voxels per core-hour"),
         (dollars(summary["usd_per_teravoxel"]), "per teravoxel"),
+        (dollars(summary["usd"]), "spent in all"),
     ]
     drawn = [element("div", element("b", value), element("span", name), class_="tile") for value, name in tiles]
     if failed:
@@ -114,16 +119,14 @@ def _tiles(summary: Summary, sizes: SegmentSizes | None) -> Markup:
     return element("div", *drawn, class_="tiles")
 
 
-def _trouble(dataset: Dataset, summary: Summary) -> Markup | None:
+def _trouble(dataset: Dataset, summary: Summary, history: History) -> Markup | None:
     quarantined, n_blocked = summary["quarantined"], summary["blocked"]
     if not quarantined and not n_blocked:
         return None
-    records = dataset.ledger.records()
-    errors = {record["task"]: record["error"] for record in records if record["kind"] == "quarantine"}
     rows = []
     for task in quarantined:
         command = f"connectome replay {shlex.quote(dataset.url)} {shlex.quote(task)}"
-        rows.append(row(head_cell(task), cell(errors.get(task, ""), "text"), cell(element("code", command), "text")))
+        rows.append(row(head_cell(task), cell(history.quarantined.get(task, ""), "text"), cell(element("code", command), "text")))
     explanation = (
         f"Tasks that failed at every try: {len(quarantined):,}. Tasks that wait for them: {n_blocked:,}. Replay a task "
         "to see its error; when the cause is gone, run the workflow again and it goes on."

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from connectome.runtime.accounting import Accounts
+from connectome.runtime.prices import Prices
 from connectome.runtime.run import run
 from connectome.stages.segmentation import Segmentation
 from connectome.store.dataset import Dataset
@@ -32,7 +34,8 @@ def test_all_that_was_asked_for_is_there(report, outcome):
     assert path == f"{outcome.dataset.url}/report.html"
     summary = outcome.summary()
     for word in (
-        "Sections through the middle", "Segment sizes", "Accuracy", "Time and money", "Memory and traffic",
+        "Sections through the middle", "Segment sizes", "Accuracy", "Time and money", "Memory and tries", "Traffic",
+        "Workers over time",
         "Parameters", triple((64, 80, 96)), f"{triple((20, 20, 20))} nm",
          "voxels per core-hour", "all, idle included", "finished",
         summary["prices"]["name"], summary["prices"]["source"], f"{summary['agreement']['voi_split']:.4f}",
@@ -148,7 +151,7 @@ def test_nothing_ran_at_all(small_affinities, tmp_path):
     outcome = run(workflow, runner="serial")
     empty = Dataset(str(tmp_path / "empty"))
     plan = Plan(outcome.plan.workflow, outcome.plan.domain, outcome.plan.voxel_size_nm, outcome.plan.external)
-    nothing = dict.fromkeys(("core_hours", "voxels_per_core_hour", "core_hours_per_teravoxel", "usd_per_teravoxel"), 0)
-    text = _text(outcome, dataset=empty, plan=plan, stages={}, agreement=None, blocked=4, **nothing)
+    nothing = Accounts().bill(1, Prices.load())
+    text = _text(outcome, dataset=empty, plan=plan, agreement=None, blocked=4, **nothing)
     assert "Tasks that wait for them: 4" in text
     assert "not run" in text

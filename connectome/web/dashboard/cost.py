@@ -57,8 +57,8 @@ def _price(record: PipelineRecord) -> Markup:
         return note("The record names no price table.")
     source = f" ({record.prices.source})" if record.prices.source else ""
     return note(
-        f"Price table: {record.prices.name}, ${record.prices.usd_per_core_hour:g} per core-hour{source}. Figures per "
-        "teravoxel (10^12 voxels) are scaled from this volume, not measured on one."
+        f"Price table: {record.prices.name}, {record.prices}{source}. Figures per teravoxel (10^12 voxels) are scaled "
+        "from this volume, not measured on one."
     )
 
 

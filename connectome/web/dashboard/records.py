@@ -105,14 +105,29 @@ class Spread(BaseModel):
     max: Positive
 
 
+class PoolPrice(BaseModel):
+    """What an hour of a worker was taken to cost."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    usd_per_hour: float
+
+
 class PriceTable(BaseModel):
-    """What a core-hour was taken to cost."""
+    """What workers were taken to cost, by pool; older records have one price of a core-hour."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     source: str | None = None
-    usd_per_core_hour: float
+    usd_per_core_hour: float | None = None
+    pools: dict[str, PoolPrice] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.usd_per_core_hour is not None:
+            return f"${self.usd_per_core_hour:g} per core-hour"
+        pools = (f"{name} ${pool.usd_per_hour:g} per worker-hour" for name, pool in self.pools.items())
+        return ", ".join(pools) or "no price"
 
 
 Figures = dict[str, Spread]
