@@ -17,6 +17,15 @@ from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
 from connectome.stages import BlockStage, Stage, TreeStage, registry
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
+from connectome.workflow.memory import (
+    BYTES_PER_BYTE,
+    PROCESS_BYTES,
+    TABLE_BYTES_PER_VOXEL,
+    propose,
+    refuse_larger,
+    tree_bytes,
+    worker_memory,
+)
 from connectome.workflow.root_steps import RootSteps
 from connectome.workflow.tree import Tree
 from connectome.workflow.workflow import Workflow
@@ -171,6 +180,16 @@ class Plan:
                 self._check_halo(stage)
             elif isinstance(stage, TreeStage):
                 self._check_cells(stage)
+        if self.workflow.grid.memory_gb is not None:
+            self.check_tree_memory(worker_memory(self.workflow.grid.memory_gb, 1))
+
+    def check_tree_memory(self, memory_bytes: int) -> None:
+        """Refuse a tree of which one task does not fit a worker, and say what would."""
+        for each in self.passes.values():
+            if each.kind == "reduce":
+                needed = PROCESS_BYTES + tree_bytes(each.tree, each.steps)
+                if needed > memory_bytes:
+                    refuse_larger(each.name, needed, memory_bytes, propose(each.tree, memory_bytes))
 
     def _check_cells(self, stage: TreeStage) -> None:
         cells, block = stage.cell_shape, self.workflow.grid.block
@@ -311,18 +330,6 @@ class PassEstimate:
     peak_bytes: int
 
 
-CLUSTERS_PER_VOXEL = 0.6e-3
-EDGES_PER_VOXEL = 1.5e-3
-"""Clusters and acting edges that wait for the root, as measured on FIB-25 with the distance flavour
-(design notes, "what waits at the top")."""
-TABLE_BYTES_PER_VOXEL = 0.2
-"""Rows that a block of FIB-25 leaves: about 1 fragment and 6 edges per 1,000 voxels."""
-PROCESS_BYTES = 350_000_000
-"""A worker with its libraries, before it holds any voxel (measured)."""
-CLUSTER_BYTES, EDGE_BYTES = 64, 96
-"""Memory of one waiting cluster and one edge while a node is reduced."""
-
-
 def estimate(plan: Plan) -> list[PassEstimate]:
     """Estimate each pass from its largest task; O(passes x levels) whatever the volume."""
     middle = as_triple([(n - 1) // 2 for n in plan.grid.shape])
@@ -331,10 +338,11 @@ def estimate(plan: Plan) -> list[PassEstimate]:
 
 def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     if each.kind != "block":
-        root = each.box(Task(each.name, each.top_level, (0, 0, 0)))
-        waiting = CLUSTERS_PER_VOXEL * CLUSTER_BYTES + EDGES_PER_VOXEL * EDGE_BYTES
-        peak = int(root.n_voxels * (waiting if each.kind == "reduce" else CLUSTERS_PER_VOXEL * CLUSTER_BYTES))
-        return PassEstimate(each.name, len(each), peak // 2, peak // 4, PROCESS_BYTES + peak)
+        peak = tree_bytes(each.tree, each.steps)
+        rows = int(peak / BYTES_PER_BYTE)
+        if each.kind == "expand":
+            peak //= 4  # names alone
+        return PassEstimate(each.name, len(each), rows, rows, PROCESS_BYTES + peak)
     stage = each.stage
     assert isinstance(stage, BlockStage)
     block = plan.block(Task(each.name, 0, middle))

@@ -61,6 +61,8 @@ class GridSection(_Section):
 
     block: Triple = (128, 128, 128)
     """Block shape (z, y, x) in voxels."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Memory of a worker in GB (10^9 bytes): a task that does not fit is refused before anything runs."""
 
     @field_validator("block")
     @classmethod

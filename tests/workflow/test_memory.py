@@ -1,0 +1,56 @@
+"""Estimates of memory: what is refused, and what is proposed in its place."""
+
+import itertools
+import re
+
+import pytest
+
+from connectome.errors import InputError
+from connectome.geometry import Box, Grid
+from connectome.workflow.memory import PROCESS_BYTES, face_voxels, refuse_larger, tree_bytes, worker_memory
+from connectome.workflow.root_steps import RootSteps
+from connectome.workflow.tree import Tree
+from tests.workflow.test_plan import make_plan
+
+BLOCK = (128, 128, 128)
+
+
+def tree_of(size, cells=None):
+    return Tree(Grid(Box.of_shape((size,) * 3), BLOCK), cells)
+
+
+def test_a_workers_memory_is_as_stated_or_its_share():
+    assert worker_memory(1.5, 3) == 1_500_000_000
+    assert worker_memory(None, 1) == pytest.approx(2 * worker_memory(None, 2), abs=1)
+
+
+def test_only_inner_faces_count():
+    domain = Box((1, 2, 3), (11, 12, 13))
+    assert face_voxels(domain, domain) == 0
+    assert face_voxels(Box((1, 2, 3), (5, 12, 13)), domain) == 100
+    assert face_voxels(Box((2, 3, 4), (4, 6, 8)), domain) == 2 * (12 + 8 + 6)
+
+
+def test_a_root_grows_with_the_volume_and_parts_and_cells_bound_it():
+    sizes = [tree_bytes(tree_of(size)) for size in (1024, 2048, 4096, 8192)]
+    assert all(4 < b / a < 8 for a, b in itertools.pairwise(sizes))
+    assert tree_bytes(tree_of(8192, (1024,) * 3)) < sizes[-1] / 3
+    whole = tree_of(8192)
+    assert tree_bytes(whole, RootSteps(whole.shape(4), 4, 8)) < sizes[-1] / 5
+
+
+def test_what_fits_is_not_refused():
+    refuse_larger("edges", 10, 10, "no")
+    with pytest.raises(InputError, match=r"edges takes about 2\.0 GB in one task, but a worker has 1\.0 GB: do this"):
+        refuse_larger("edges", 2 * 10**9, 10**9, "do this")
+
+
+def test_a_plan_refuses_a_root_that_does_not_fit_and_what_it_proposes_fits():
+    plan = make_plan((4096,) * 3, BLOCK)
+    plan.check_tree_memory(PROCESS_BYTES + tree_bytes(plan.passes["agglomeration.reduce"].tree))
+    with pytest.raises(InputError, match=r"agglomeration\.reduce takes about .* in one task") as refused:
+        plan.check_tree_memory(8 * 10**9)
+    level = int(re.search(r"set agglomeration\.root_level to (\d)", str(refused.value))[1])
+    make_plan((4096,) * 3, BLOCK, root_level=level).check_tree_memory(8 * 10**9)
+    with pytest.raises(InputError):
+        make_plan((4096,) * 3, BLOCK, root_level=level + 1).check_tree_memory(8 * 10**9)
