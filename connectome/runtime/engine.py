@@ -33,8 +33,9 @@ from connectome.workflow.plan import Plan, Task
 
 HEARTBEAT_S = 0.5
 """How often listeners get a chance to act, and are told what waits."""
-BATCH_S = 1.0
-"""Tasks travel together up to this time of work: the way to the scheduler and back takes some milliseconds."""
+BATCH_S = 0.5
+"""Tasks travel together up to this time of work: the way to the scheduler and back takes some milliseconds, and a
+worker that dies takes the batch with it."""
 MOST_TASKS, MOST_RUNS = 64, 24
 """Tasks that travel together at most, and runs of their numbers: a receipt stays under 1 kB."""
 MOST_LOSSES = 8
@@ -209,7 +210,7 @@ class _Execution:
                 free[pool] -= 1
 
     def _batch_size(self, task: Task) -> int:
-        """How many tasks like this to send together: a second of work, and something for every worker at the end."""
+        """How many tasks like this to send together: `BATCH_S` of work, and something for every worker at the end."""
         seconds = self._seconds_per_task.get((task.stage, task.level))
         if seconds is None:
             return 1

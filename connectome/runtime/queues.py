@@ -32,7 +32,10 @@ class Bitmap:
             self.count += 1
 
     def __contains__(self, task: Task) -> bool:
-        number = self._pass.number(task)
+        return self.has_number(self._pass.number(task))
+
+    def has_number(self, number: int) -> bool:
+        """Tell whether the bit of the task of that number is set."""
         return bool(self._bits[number >> 3] >> (number & 7) & 1)
 
     def packed(self) -> str:

@@ -26,7 +26,8 @@ from connectome.store.ledger import receipt_of, receipt_record
 from connectome.workflow.plan import Plan
 
 FLUSH_RECORDS = 256
-FLUSH_S = 2.0
+FLUSH_S = 1.0
+"""What a killed driver may have to compute again; a part of the ledger is written so often."""
 
 
 class Recorder:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
+from connectome.errors import InputError
 from connectome.store.locations import open_keys, write_key
 
 READ_AHEAD = 64
@@ -130,10 +131,15 @@ class Ledger:
         """Yield all records of all parts, oldest first."""
         store = open_keys(self._url)
         keys = iter(sorted(self._keys()))
-        while ahead := [store.read(key) for key in islice(keys, READ_AHEAD)]:
-            for part in ahead:
+        while ahead := [(key, store.read(key)) for key in islice(keys, READ_AHEAD)]:
+            for key, part in ahead:
                 for line in bytes(part.result().value).decode().splitlines():
-                    yield json.loads(line)
+                    try:
+                        yield json.loads(line)
+                    except ValueError as error:
+                        raise InputError(
+                            f"{self._url}/{key} is damaged: delete it, and what it told of is computed again"
+                        ) from error
 
     def _keys(self) -> list[str]:
         keys = (key.decode() for key in open_keys(self._url).list().result())

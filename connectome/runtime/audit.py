@@ -1,0 +1,200 @@
+"""The audit: is a dataset what its run should have left? Ledger, keys, bytes, faces and names, block by block.
+
+It only reads, one block at a time, and trusts nothing that it can look at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from connectome.errors import InputError
+from connectome.runtime import audit_voxels
+from connectome.runtime.queues import Bitmap
+from connectome.stages.stage import TableArtifact, TreeStage, VolumeArtifact
+from connectome.store.dataset import Dataset
+from connectome.store.ledger import receipt_of
+from connectome.store.listing import compare_keys, keys_of_grid, unfinished_files
+from connectome.store.locations import STORE_ERRORS
+from connectome.store.volume import Volume
+from connectome.workflow.plan import Pass, Plan, Task
+
+EXAMPLES = 3
+"""Findings of one kind that are told; the others are counted."""
+
+
+@dataclass
+class Audit:
+    """What an audit found.
+
+    Attributes
+    ----------
+    n_tasks, n_blocks, n_parts, n_recomputed : int
+        Tasks of the plan, blocks whose voxels were read, parts of tables that were read, and blocks of the
+        segmentation that were computed again.
+    n_repeated : int
+        Tasks with more than one receipt: computed again after a fault or by ``replay``, to the same bytes. No finding.
+    """
+
+    n_tasks: int = 0
+    n_repeated: int = 0
+    n_blocks: int = 0
+    n_parts: int = 0
+    n_recomputed: int = 0
+    _told: list[str] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def find(self, kind: str, sentence: str) -> None:
+        """Note a finding; `kind` is the plural of what it is."""
+        self._counts[kind] += 1
+        if self._counts[kind] <= EXAMPLES:
+            self._told.append(sentence)
+
+    @property
+    def sentences(self) -> list[str]:
+        """All that is not as it should be."""
+        more = [f"{n - EXAMPLES:,} more {kind}" for kind, n in self._counts.items() if n > EXAMPLES]
+        return [*self._told, *more]
+
+
+def audit(dataset_url: str, *, every: bool = False) -> Audit:
+    """Look at everything that a finished run leaves.
+
+    Parameters
+    ----------
+    dataset_url : str
+    every : bool
+        Compute every block of the segmentation again, not a sample of them.
+
+    Raises
+    ------
+    InputError
+        Where there is no dataset.
+    """
+    dataset = Dataset.at(dataset_url)
+    record = dataset.read_record()
+    if record is None:
+        raise InputError(f"there is no dataset at {dataset_url}: give the folder that a run wrote")
+    plan, found = Plan.from_record(record["plan"]), Audit()
+    done = _check_ledger(plan, dataset, found)
+    for name, (each, artifact) in plan.writers.items():
+        if isinstance(artifact, TableArtifact):
+            _check_table(dataset, each, artifact, found)
+        else:
+            _check_volume(dataset, name, artifact, found)
+    for path in unfinished_files(dataset.url):
+        found.find("files of writes that were cut short", f"{path} is left over from a write that was cut short")
+    audit_voxels.check(plan, dataset, found, {name: bits.__contains__ for name, bits in done.items()}, every=every)
+    return found
+
+
+def _check_ledger(plan: Plan, dataset: Dataset, found: Audit) -> dict[str, Bitmap]:
+    """Every task has a receipt; those that have several are counted."""
+    done = {name: Bitmap(each) for name, each in plan.passes.items()}
+    again = {name: Bitmap(each) for name, each in plan.passes.items()}
+    try:
+        for record in dataset.ledger.records():
+            if record["kind"] == "reset":
+                for name in set(record["stages"]) & plan.passes.keys():
+                    done[name], again[name] = Bitmap(plan.passes[name]), Bitmap(plan.passes[name])
+            elif record["kind"] == "receipt" and record["stage"] in plan.passes:
+                name = record["stage"]
+                for number in receipt_of(record).numbers:
+                    if number < len(plan.passes[name]):
+                        (again if done[name].has_number(number) else done)[name].add_number(number)
+    except (InputError, KeyError, TypeError) as error:
+        found.find("damaged parts of the ledger", f"the ledger cannot be read: {error}")
+    for name, each in plan.passes.items():
+        found.n_tasks += len(each)
+        found.n_repeated += again[name].count
+        if done[name].count < len(each):
+            first = next(task for task in each.tasks() if task not in done[name])
+            n_missing = len(each) - done[name].count
+            found.find(
+                "passes with tasks undone", f"{n_missing:,} tasks of {name} have no receipt; the first is {first}"
+            )
+    return done
+
+
+def _check_volume(dataset: Dataset, name: str, artifact: VolumeArtifact, found: Audit) -> None:
+    """Every shard of every level is there, and nothing else."""
+    url = dataset.volume_url(name)
+    try:
+        volume = Volume.open(url)
+        expected: dict[str, Callable[[], set[str]]] = {}
+        for level in range(volume.n_levels):
+            shape, unit = volume.level_box(level).shape, volume.level_write_shape(level)
+            nz, ny, nx = (-(-n // step) for n, step in zip(shape, unit, strict=True))
+            head = f"{level}/c/" + ("0/" if artifact.n_channels else "")
+            for z in range(nz):
+                expected[f"{head}{z}/"] = _keys(head, z, (ny, nx), "/", "")
+        for word, key in compare_keys(url, expected):
+            if word == "missing":
+                found.find("missing shards", f"{url}/{key} is missing: run the workflow again without that volume")
+            elif key.rpartition("/")[2] != "zarr.json":
+                found.find("keys too many in volumes", f"{url}/{key} belongs to no block: delete it")
+    except InputError as error:
+        found.find("volumes that cannot be opened", str(error))
+
+
+def _check_table(dataset: Dataset, each: Pass, artifact: TableArtifact, found: Audit) -> None:
+    """Every part is there and can be read, and there is nothing else."""
+    table = dataset.table(artifact.name, artifact.columns)
+    required = _stepped_parts(each, artifact.name)
+    expected: dict[str, Callable[[], set[str]]] = {}
+    for level in range(each.top_level + 1):
+        nz, ny, nx = each.tree.shape(level)
+        if isinstance(each.stage, TreeStage) and artifact.name in each.stage.stepped:
+            break
+        for z in range(nz):
+            expected[f"{level}/{z}_"] = _keys(f"{level}/", z, (ny, nx), "_", ".parquet")
+    for level in range(each.top_level + 1, each.n_levels):
+        expected[f"{level}/"] = lambda level=level: {_key(part) for part in required if part.level == level}  # type: ignore[misc]
+    for word, key in compare_keys(table.url, expected):
+        if word == "missing":
+            found.find("missing parts of tables", f"{table.url}/{key} is missing: use another dataset.url, or --redo")
+        elif not _is_step(each, key):
+            found.find("keys too many in tables", f"{table.url}/{key} belongs to no task: delete it")
+    for task in (*_tasks_of(each, artifact), *required):
+        try:
+            table.read_part(task.level, task.index)
+            found.n_parts += 1
+        except (*STORE_ERRORS, KeyError) as error:
+            if "is missing" not in str(error):
+                where = table.part_path(task.level, task.index)
+                found.find("damaged parts of tables", f"{where} cannot be read: {error}")
+
+
+def _tasks_of(each: Pass, artifact: TableArtifact) -> Iterator[Task]:
+    """Yield the tasks that write a part of a table, but for the steps of a root in parts."""
+    if isinstance(each.stage, TreeStage) and artifact.name in each.stage.stepped:
+        return
+    yield from (task for task in each.tasks() if task.level <= each.top_level)
+
+
+def _stepped_parts(each: Pass, table: str) -> list[Task]:
+    """Return the parts that the steps of a root in parts read; what else they write is not needed."""
+    if each.steps is None or each.kind != "reduce":
+        return []
+    parts = {
+        Task(each.name, part.level, part.position)
+        for task in each.tasks()
+        if task.level > each.top_level
+        for part in each.steps.reads(task.level, task.index)
+        if part.table == table and part.level > each.top_level
+    }
+    return sorted(parts)
+
+
+def _is_step(each: Pass, key: str) -> bool:
+    level = key.partition("/")[0]
+    return level.isdigit() and each.top_level < int(level) < each.n_levels
+
+
+def _key(part: Task) -> str:
+    return f"{part.level}/{'_'.join(map(str, part.index))}.parquet"
+
+
+def _keys(prefix: str, plane: int, shape: tuple[int, int], separator: str, ending: str) -> Callable[[], set[str]]:
+    return lambda: keys_of_grid(prefix, plane, shape, separator, ending)

@@ -1,0 +1,177 @@
+"""The audit finds damage of every kind, and nothing where there is none."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from connectome.errors import InputError
+from connectome.runtime.audit import audit
+from connectome.runtime.run import replay, run
+from connectome.store.dataset import Dataset
+from connectome.store.volume import Volume
+from connectome.workflow.plan import Task
+from connectome.workflow.workflow import Workflow
+from tests.tissue import workflow_content
+
+
+@pytest.fixture(scope="module")
+def whole(stored_affinities, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audited") / "run"
+    run(Workflow.parse(workflow_content(folder, stored_affinities[0])), runner="serial")
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """A copy to damage; its paths are its own."""
+    shutil.copytree(whole, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def first_shard(folder, volume="segmentation"):
+    return sorted(p for p in (folder / "volumes" / volume / "0" / "c").rglob("*") if p.is_file())[0]
+
+
+def test_a_whole_dataset_is_clean(folder):
+    found = audit(str(folder), every=True)
+    assert found.sentences == []
+    assert (found.n_blocks, found.n_recomputed, found.n_repeated) == (18, 18, 0)
+    assert found.n_parts > 18 * 5
+
+
+def test_tasks_computed_again_are_counted_and_no_finding(folder):
+    replay(str(folder), Task("fragments", 0, (0, 1, 2)))
+    found = audit(str(folder))
+    assert (found.sentences, found.n_repeated) == ([], 1)
+
+
+def lose_receipts(folder):
+    part = sorted((folder / "ledger").iterdir())[-1]
+    lines = part.read_text().splitlines()
+    kept = [line for line in lines if '"stage":"segmentation"' not in line]
+    assert len(kept) < len(lines)
+    part.write_text("\n".join(kept) + "\n")
+    return "tasks of segmentation have no receipt"
+
+
+def damage_ledger(folder):
+    part = sorted((folder / "ledger").iterdir())[0]
+    part.write_text(part.read_text()[:-20])
+    return "ledger"
+
+
+def lose_shard(folder):
+    first_shard(folder).unlink()
+    return "is missing"
+
+
+def lose_pyramid(folder):
+    shutil.rmtree(folder / "volumes" / "segmentation" / "1" / "c")
+    return "segmentation/1/c/0/0/0 is missing"
+
+
+def add_shard(folder):
+    first = first_shard(folder)
+    (first.parent / "77").write_bytes(first.read_bytes())
+    return "belongs to no block"
+
+
+def lose_part(folder):
+    (folder / "tables" / "edges" / "0" / "0_1_1.parquet").unlink()
+    return "tables/edges/0/0_1_1.parquet is missing"
+
+
+def add_part(folder):
+    (folder / "tables" / "edges" / "0" / "9_1_1.parquet").write_bytes(b"")
+    return "9_1_1.parquet belongs to no task"
+
+
+def damage_part(folder):
+    (folder / "tables" / "names" / "0" / "0_1_1.parquet").write_bytes(b"PAR1 nonsense")
+    return "0_1_1.parquet cannot be read"
+
+
+def leave_partial(folder):
+    first = first_shard(folder)
+    first.with_name(first.name + ".__lock").write_bytes(b"half")
+    return "cut short"
+
+
+def damage_shard(folder):
+    first = first_shard(folder, "fragments")
+    content = bytearray(first.read_bytes())
+    content[len(content) // 3 : len(content) // 2] = b"\xff" * (len(content) // 2 - len(content) // 3)
+    first.write_bytes(bytes(content))
+    return "cannot be read from"
+
+
+def change_segment(folder):
+    """Give a block other labels than its names."""
+    volume = Volume.open(f"{folder}#segmentation")
+    block = Dataset.at(str(folder)).read_record()["plan"]["workflow"]["grid"]["block"]
+    box = volume.box.intersect(type(volume.box)((block[0], 0, 0), (2 * block[0], block[1], block[2])))
+    labels = volume.read(box)
+    labels[labels > 0] += np.uint64(1)
+    volume.write(box, labels)
+    return "is not what its fragments and names give"
+
+
+def disagree(folder):
+    """Of two neighbouring blocks one got other labels."""
+    change_segment(folder)
+    return "lie in two segments"
+
+
+DAMAGES = [
+    lose_receipts,
+    damage_ledger,
+    lose_shard,
+    lose_pyramid,
+    add_shard,
+    lose_part,
+    add_part,
+    damage_part,
+    leave_partial,
+    damage_shard,
+    change_segment,
+    disagree,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_damage_is_found(damage, folder):
+    sentence = damage(folder)
+    found = audit(str(folder), every=True)
+    assert any(sentence in each for each in found.sentences), found.sentences
+
+
+def test_many_findings_are_counted(folder):
+    shutil.rmtree(folder / "tables" / "clusters")
+    found = audit(str(folder))
+    assert sum("clusters" in each for each in found.sentences) == 3
+    assert "15 more missing parts of tables" in found.sentences
+
+
+def test_no_dataset_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="no dataset"):
+        audit(str(tmp_path / "none"))
+
+
+def test_command(folder, monkeypatch, capsys):
+    from connectome import cli
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["connectome", "audit", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as error:
+            return error.code or 0
+        return 0
+
+    assert call(folder) == 0
+    assert "clean" in capsys.readouterr().out
+    first_shard(folder).unlink()
+    assert call(folder, "--json") == 1
+    assert len(json.loads(capsys.readouterr().out)["findings"]) == 1
