@@ -84,6 +84,13 @@ class Box:
             as_triple([b + d for b, d in zip(self.stop, offset, strict=True)]),
         )
 
+    def cut(self, axis: int, place: int) -> tuple[Box, Box]:
+        """Return the parts below and from `place` on along an axis."""
+        place = min(max(place, self.start[axis]), self.stop[axis])
+        stop = as_triple([place if k == axis else n for k, n in enumerate(self.stop)])
+        start = as_triple([place if k == axis else n for k, n in enumerate(self.start)])
+        return Box(self.start, stop), Box(start, self.stop)
+
     def relative_to(self, origin: Sequence[int]) -> Box:
         """Express the box in coordinates whose zero is `origin`."""
         return self.shift([-value for value in origin])

@@ -33,10 +33,10 @@ def open_edges(url: str) -> GivenEdges:
     plan = Plan.from_record(record["plan"])
     if plan.edges_url is not None:
         raise InputError(f"{dataset.url} has no edges of its own: give {plan.edges_url}, which it was made from")
-    if "edges" not in plan.passes:
+    if "edges" not in plan.writers:
         raise InputError(f"{dataset.url} was made without the stage edges: run its workflow with it first")
-    progress, _ = recall(dataset, plan)
-    n_done, n_all = progress.done["edges"].count, len(plan.passes["edges"])
+    progress, maker = recall(dataset, plan)[0], plan.writers["edges"][0]
+    n_done, n_all = progress.done[maker.name].count, len(maker)
     if n_done < n_all:
         raise InputError(
             f"{dataset.url} has the edges of {n_done} of {n_all} blocks: run its workflow to the end first"

@@ -13,8 +13,10 @@ from pathlib import Path
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.changes import External, forget, settle, state_of
+from connectome.runtime.cleaning import is_read_up
 from connectome.runtime.given_edges import GivenEdges, look_at_edges
-from connectome.stages import Stage
+from connectome.runtime.recorder import recall
+from connectome.stages.fused import members_of
 from connectome.stages.stage import VolumeArtifact, VoxelSize
 from connectome.store.dataset import Dataset
 from connectome.store.ingest import ingest
@@ -90,15 +92,13 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
         identified.append(External("edges", edges.signature, False))
     state = state_of(plan, identified)
     state = settle(dataset, state, redo=redo)
-    lost = {stage.name for stage in workflow.running_stages if _has_lost_volume(stage, dataset)}
     if dataset.read_record() is not None:
-        forget(dataset, lost)
+        forget(dataset, _stages_of_lost_volumes(plan, dataset))
     dataset.write_record({"format": "connectome dataset", "version": 1, "plan": plan.record(), "state": state})
     for each in externals:
         if each.is_foreign and not is_volume(dataset.volume_url(each.name)):
             _bring_in(each, dataset, workflow, progress)
-    for stage in workflow.running_stages:
-        _create_artifacts(stage, dataset, plan)
+    _create_volumes(plan, dataset)
     return plan, dataset
 
 
@@ -203,10 +203,19 @@ def _refuse_own_results(dataset: Dataset, externals: list[_External]) -> None:
             )
 
 
-def _has_lost_volume(stage: Stage, dataset: Dataset) -> bool:
-    """Tell whether a volume that the stage writes is not there (deleted, or never made)."""
-    volumes = [artifact for artifact in stage.outputs if isinstance(artifact, VolumeArtifact)]
-    return any(not is_volume(dataset.volume_url(artifact.name), even_unfinished=True) for artifact in volumes)
+def _stages_of_lost_volumes(plan: Plan, dataset: Dataset) -> set[str]:
+    """Return the stages whose volumes are not there (deleted, or never made), but for those that nobody will read."""
+    progress, _ = recall(dataset, plan)
+    lost: set[str] = set()
+    for name, (writer, artifact) in plan.writers.items():
+        if isinstance(artifact, VolumeArtifact) and not _is_there(dataset, name):
+            is_over = name in plan.temporary and progress.is_complete(writer.name) and is_read_up(plan, progress, name)
+            lost |= set() if is_over else members_of(writer.name)
+    return lost
+
+
+def _is_there(dataset: Dataset, name: str) -> bool:
+    return is_volume(dataset.volume_url(name), even_unfinished=True)
 
 
 def _check_truth(workflow: Workflow, domain: Box) -> None:
@@ -233,12 +242,12 @@ def _bring_in(each: _External, dataset: Dataset, workflow: Workflow, progress: I
     ingest(source, dataset.volume_url(each.name), voxel_size_nm=each.voxel_size_nm, progress=report)
 
 
-def _create_artifacts(stage: Stage, dataset: Dataset, plan: Plan) -> None:
-    block = plan.workflow.grid.block
-    for artifact in stage.outputs:
-        if not isinstance(artifact, VolumeArtifact):
-            continue
-        if is_volume(dataset.volume_url(artifact.name), even_unfinished=True):
+def _create_volumes(plan: Plan, dataset: Dataset) -> None:
+    """Create the volumes that are not there, but for those that were deleted because nobody will read them."""
+    block, (progress, _) = plan.workflow.grid.block, recall(dataset, plan)
+    for name, (writer, artifact) in plan.writers.items():
+        is_over = name in plan.temporary and progress.is_complete(writer.name)
+        if not isinstance(artifact, VolumeArtifact) or is_over or _is_there(dataset, name):
             continue
         factors = pyramid_factors(plan.domain.shape, block, plan.voxel_size_nm) if artifact.pyramid else [(1, 1, 1)]
         Volume.create(

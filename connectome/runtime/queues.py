@@ -38,6 +38,10 @@ class Bitmap:
         """Tell whether the bit of the task of that number is set."""
         return bool(self._bits[number >> 3] >> (number & 7) & 1)
 
+    @property
+    def is_full(self) -> bool:
+        return self.count == len(self._pass)
+
     def packed(self) -> str:
         """Return the bits as text that `unpack` reads."""
         return base64.b64encode(zlib.compress(self._bits)).decode()
@@ -59,6 +63,10 @@ class Progress:
 
     def is_done(self, task: Task) -> bool:
         return task in self.done[task.stage]
+
+    def is_complete(self, name: str) -> bool:
+        """Tell whether all tasks of a pass are done."""
+        return self.done[name].is_full
 
     def is_lost(self, task: Task) -> bool:
         return task in self.lost[task.stage]

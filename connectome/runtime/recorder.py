@@ -21,6 +21,7 @@ from connectome.runtime.events import (
 )
 from connectome.runtime.queues import Bitmap, Progress
 from connectome.runtime.work import HOST
+from connectome.stages.fused import members_of
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_of, receipt_record
 from connectome.workflow.plan import Plan
@@ -90,8 +91,10 @@ def recall(dataset: Dataset, plan: Plan) -> tuple[Progress, Accounts]:
         elif record["kind"] == "held":
             accounts.hold(record["workers"], record["seconds"])
         elif record["kind"] == "reset":
-            for name in record["stages"]:
+            struck = frozenset().union(*(members_of(name) for name in record["stages"]))
+            passes = [name for name in plan.passes if members_of(name) & struck]
+            for name in passes:
+                progress.done[name] = Bitmap(plan.passes[name])
+            for name in [*record["stages"], *passes]:
                 accounts.forget(name)
-                if name in plan.passes:
-                    progress.done[name] = Bitmap(plan.passes[name])
     return progress, accounts

@@ -8,6 +8,7 @@ from typing import Any
 
 from connectome.errors import InputError
 from connectome.runtime.accounting import Accounts
+from connectome.runtime.cleaning import Cleaner
 from connectome.runtime.cluster import pools_of
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import Runner, execute
@@ -24,7 +25,7 @@ from connectome.runtime.work import forget_volumes, perform
 from connectome.stages.stage import VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_record
-from connectome.store.volume import Volume
+from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
 
@@ -96,7 +97,8 @@ def run(
     plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
     progress, accounts = recall(dataset, plan)
     recorder = Recorder(dataset, accounts)
-    listeners: list[Listener] = [recorder, *([display] if display else [])]
+    cleaner = Cleaner(plan, dataset, progress)
+    listeners: list[Listener] = [recorder, cleaner, *([display] if display else [])]
     if display is not None:
         display.follow(accounts, prices)
     served = Metrics(accounts, prices, metrics) if metrics is not None else None
@@ -116,6 +118,7 @@ def run(
             served.close()
     _finish_volumes(plan, dataset, progress)
     scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
+    cleaner.finish()
     return Outcome(dataset, plan, ended, accounts, prices, scores)
 
 
@@ -170,17 +173,19 @@ def _finish_volumes(plan: Plan, dataset: Dataset, progress: Progress) -> None:
     """Let others open the volumes whose blocks are all there."""
     for name, each in plan.passes.items():
         for artifact in each.stage.outputs:
-            is_whole = progress.done[name].count == len(each)
+            is_whole = progress.is_complete(name)
             if each.kind == "block" and is_whole and isinstance(artifact, VolumeArtifact):
-                Volume.open(dataset.volume_url(artifact.name), even_unfinished=True).finish()
+                url = dataset.volume_url(artifact.name)
+                if artifact.name not in plan.temporary or is_volume(url, even_unfinished=True):
+                    Volume.open(url, even_unfinished=True).finish()
 
 
 def _score(plan: Plan, dataset: Dataset) -> dict[str, float] | None:
     """Score the segmentation where there is truth."""
     truth = plan.workflow.dataset.truth
-    if truth is None and "truth" in plan.writers:
+    if truth is None and is_volume(dataset.volume_url("truth")):
         truth = dataset.volume_url("truth")
-    if truth is None or "segmentation" not in plan.writers:
+    if truth is None or "segmentation" not in plan.writers or not is_volume(dataset.volume_url("segmentation")):
         return None
     scores = evaluate(dataset.volume_url("segmentation"), truth)
     return {

@@ -153,8 +153,12 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
             inputs[name] = _read_columns(dataset, writer[1], 0, task, traffic)
         else:
             # A chunk of ours that is missing is an error; a foreign volume may leave out empty ones.
-            url = plan.external.get(name) or dataset.volume_url(name)
-            array = _open(url).read(stage.read_box(name, block), must_exist=name not in plan.external)
+            volume = _open(plan.external.get(name) or dataset.volume_url(name))
+            box = stage.read_box(name, block)
+            if writer is not None and writer[0] is each:
+                array = _read_beside(volume, box, block.write_box)
+            else:
+                array = volume.read(box, must_exist=name not in plan.external)
             inputs[name] = array[:3] if array.ndim == 4 else array
             traffic.read += inputs[name].nbytes
     volumes = {a.name: _open(dataset.volume_url(a.name)) for a in stage.outputs if isinstance(a, VolumeArtifact)}
@@ -174,6 +178,18 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
         else:
             array = _checked(artifact, made, block.write_box)
             traffic.written += write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
+
+
+def _read_beside(volume: Volume, box: Box, own: Box) -> np.ndarray[Any, Any]:
+    """Read what lies in `box` below `own`; the rest is empty, and not there yet."""
+    array = np.zeros(box.shape, volume.dtype)
+    rest = box
+    for axis in range(3):
+        stop = own.start[axis]
+        below, rest = rest.cut(axis, stop)
+        if not below.is_empty:
+            array[below.relative_to(box.start).slices] = volume.read(below, must_exist=True)
+    return array
 
 
 def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:

@@ -19,6 +19,8 @@ class Affinities(BlockStage):
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("affinities", "uint8", n_channels=3),)
 
+    is_local: ClassVar[bool] = True
+
     stage: Literal["affinities"] = "affinities"
     network: str
     """Name of a shipped network, or path to a manifest."""

@@ -22,6 +22,8 @@ class Phantom(BlockStage):
         VolumeArtifact("truth", "uint64", pyramid="mode"),
     )
 
+    is_local: ClassVar[bool] = True
+
     stage: Literal["phantom"] = "phantom"
     shape: tuple[Length, Length, Length]
     """Voxels to make, zyx."""

@@ -62,6 +62,11 @@ class Stage(BaseModel):
     resources: dict[str, int] = Field(default_factory=dict, max_length=1)
     """What a worker must offer to run the stage, such as ``{gpu: 1}``; the result does not depend on it."""
 
+    fuse: bool = False
+    """Run in the tasks of the stage that follows, which then gets what this one writes from memory."""
+    keep: bool = True
+    """Keep the volumes that the stage writes; if not, they are deleted when all that reads them is done."""
+
     @property
     def name(self) -> str:
         return str(self.stage)  # type: ignore[attr-defined]
@@ -73,7 +78,7 @@ class Stage(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"stage", "resources"})
+        return self.model_dump(mode="json", exclude={"stage", "resources", "fuse", "keep"})
 
     def identity(self) -> dict[str, Any]:
         """Return everything that the result depends on beside the inputs."""
@@ -93,6 +98,8 @@ class Stage(BaseModel):
 class BlockStage(Stage):
     """Maps boxes of volumes (and the block's own table parts) to the block's outputs."""
 
+    is_local: ClassVar[bool] = False
+    """Whether a voxel's value is the same from every block that holds it."""
     process: ClassVar[Callable[..., dict[str, Any]]]
     """``process(block, **inputs)`` with an array or columns per input; returns the same per output."""
     process_levels: ClassVar[Callable[..., dict[str, Any]] | None] = None

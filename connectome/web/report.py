@@ -126,7 +126,11 @@ def _trouble(dataset: Dataset, summary: Summary, history: History) -> Markup | N
     rows = []
     for task in quarantined:
         command = f"connectome replay {shlex.quote(dataset.url)} {shlex.quote(task)}"
-        rows.append(row(head_cell(task), cell(history.quarantined.get(task, ""), "text"), cell(element("code", command), "text")))
+        rows.append(
+            row(
+                head_cell(task), cell(history.quarantined.get(task, ""), "text"), cell(element("code", command), "text")
+            )
+        )
     explanation = (
         f"Tasks that failed at every try: {len(quarantined):,}. Tasks that wait for them: {n_blocked:,}. Replay a task "
         "to see its error; when the cause is gone, run the workflow again and it goes on."

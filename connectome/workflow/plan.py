@@ -8,7 +8,7 @@ of a petavoxel takes no more room than one of a crumb.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
 from connectome.stages import BlockStage, Stage, TreeStage, registry
+from connectome.stages.fused import FusedStage, fused
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
 from connectome.workflow.memory import (
     BYTES_PER_BYTE,
@@ -174,7 +175,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot run."""
-        for stage in self.workflow.running_stages:
+        for stage in self.stages:
             stage.check(self.domain, self.voxel_size_nm)
             if isinstance(stage, BlockStage):
                 self._check_halo(stage)
@@ -217,6 +218,11 @@ class Plan:
                     )
 
     @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages that run, those joined that share their tasks."""
+        return fused(self.workflow.running_stages)
+
+    @cached_property
     def grid(self) -> Grid:
         return Grid(self.domain, self.workflow.grid.block)
 
@@ -224,7 +230,7 @@ class Plan:
     def passes(self) -> dict[str, Pass]:
         """All passes by name, in the order of the data."""
         passes = []
-        for stage in self.workflow.running_stages:
+        for stage in self.stages:
             if isinstance(stage, TreeStage):
                 passes.append(Pass(f"{stage.name}.reduce", "reduce", stage, self.grid))
                 passes.append(Pass(f"{stage.name}.expand", "expand", stage, self.grid))
@@ -242,6 +248,18 @@ class Plan:
                 if each.kind == "block" or expanded == (each.kind == "expand"):
                     writers[artifact.name] = (each, artifact)
         return writers
+
+    @cached_property
+    def temporary(self) -> frozenset[str]:
+        """Volumes that are deleted when all passes that read them are done."""
+        passing = {a.name for stage in self.workflow.running_stages if not stage.keep for a in stage.outputs}
+        return frozenset(
+            name for name, (_, a) in self.writers.items() if name in passing and isinstance(a, VolumeArtifact)
+        )
+
+    def readers(self, name: str) -> list[Pass]:
+        """Return the passes that read an artifact."""
+        return [each for each in self.passes.values() if name in each.stage.inputs and each.kind != "expand"]
 
     def table(self, name: str) -> TableArtifact:
         """Return the declaration of a table, also of one that comes from outside."""
@@ -293,6 +311,7 @@ class Plan:
                     for y in range(positions.start[1], positions.stop[1])
                     for x in range(positions.start[2], positions.stop[2])
                 }
+        wanted.discard(task)  # fused stages read what their own lower neighbours wrote
         yield from sorted(wanted)
 
     def record(self) -> dict[str, Any]:
@@ -321,13 +340,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class PassEstimate:
-    """What a pass costs: tasks, and the bytes of its largest task, its worker process included."""
+    """What a pass costs: tasks, and the bytes of its largest task, its worker process included.
+
+    `recomputed` says of fused stages how many voxels each computes for one of a block.
+    """
 
     name: str
     n_tasks: int
     read_bytes: int
     written_bytes: int
     peak_bytes: int
+    recomputed: Mapping[str, float] = field(default_factory=dict)
 
 
 def estimate(plan: Plan) -> list[PassEstimate]:
@@ -360,4 +383,5 @@ def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     peak = read + 2 * written + math.ceil(pyramids / 7) + stage.peak_bytes(block)
     if any(isinstance(a, TableArtifact) for a in stage.outputs):
         written += int(block.write_box.n_voxels * TABLE_BYTES_PER_VOXEL)
-    return PassEstimate(each.name, len(each), read, written, PROCESS_BYTES + peak)
+    recomputed = stage.recomputed(block) if isinstance(stage, FusedStage) else {}
+    return PassEstimate(each.name, len(each), read, written, PROCESS_BYTES + peak, recomputed)

@@ -21,6 +21,7 @@ from pydantic import (
 from connectome.errors import InputError
 from connectome.geometry import Triple
 from connectome.stages import Stage, registry
+from connectome.stages.fused import fused
 
 VOLUME_INPUTS = ("image", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
@@ -107,6 +108,7 @@ class Workflow(_Section):
                         f"stage {stage.name} writes {artifact.name!r}, but so does {other}: keep one of them"
                     )
                 writers[artifact.name] = f"stage {stage.name}"
+        fused(self.running_stages)
         return self
 
     @property
