@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from connectome.commands import checks, cluster, options
+from connectome.commands import bill, checks, cluster, options
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.terminal import readable_bytes, show, show_bill, show_cuts, show_scores, table_of
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Raw electron-microscopy volumes to segmentations: exact, whole, simple.",
 )
+app.add_typer(bill.commands)
 app.add_typer(cluster.commands)
 app.add_typer(checks.commands)
 _ERRORS = Console(stderr=True)

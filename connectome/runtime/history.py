@@ -34,6 +34,10 @@ class PassHistory:
     failed: int = 0
     lost: int = 0
     peak_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    read_requests: int = 0
+    written_requests: int = 0
     busy_by_pool_s: dict[str, float] = field(default_factory=dict)
     _recent: deque[tuple[float, int, int]] = field(default_factory=deque)
     _last_s: float = 0.0
@@ -48,6 +52,10 @@ class PassHistory:
         self.voxels += receipt.voxels
         self.tries += receipt.tries
         self.peak_bytes = max(self.peak_bytes, receipt.peak_bytes)
+        self.read_bytes += receipt.read_bytes
+        self.written_bytes += receipt.written_bytes
+        self.read_requests += receipt.read_requests
+        self.written_requests += receipt.written_requests
         self.busy_by_pool_s[receipt.pool] = self.busy_by_pool_s.get(receipt.pool, 0.0) + receipt.wall_s
         end = receipt.started_s + receipt.wall_s
         self._last_s = max(self._last_s, end)

@@ -39,7 +39,7 @@ def show(table: Table) -> None:
 
 def show_bill(summary: dict[str, Any]) -> None:
     """Print what a run took, by stage and in all."""
-    titles = ("tasks", "busy seconds", "voxels per core-hour", "core-hours / Tvx", "GPU-hours / Tvx", "dollars / Tvx")
+    titles = ("tasks", "busy s", "voxels / core-h", "core-h / Tvx", "GPU-h / Tvx", "$ / Tvx")
     table = table_of(summary["dataset"], "stage", *titles)
     for name, stage in summary["stages"].items():
         table.add_row(name, f"{stage['tasks']:,}", f"{stage['busy_seconds']:.1f}", *rate_texts(stage))

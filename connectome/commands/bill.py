@@ -1,0 +1,84 @@
+"""Commands about time and money: what a larger run would take."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+
+from connectome.commands import options
+from connectome.errors import InputError
+from connectome.runtime.terminal import rate_texts, show, table_of
+
+commands = typer.Typer()
+
+
+@commands.command()
+def estimate(
+    workflow: options.WorkflowFile,
+    shape: Annotated[str, typer.Option(metavar="Z,Y,X", help="Shape of the volume, in voxels.")],
+    pool: Annotated[str, typer.Option(metavar="POOL=N,...", help="Workers, such as cpu=200 or cpu=200,gpu=8.")],
+    settings: options.Settings = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="DATASET", help="A smaller run that is done; repeatable. Else dataset.url."),
+    ] = None,
+    prices: options.PriceTable = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Predict time and cost of a larger volume from the receipts of smaller runs."""
+    from connectome.runtime.estimate import PastRun
+    from connectome.runtime.estimate import estimate as estimate_run
+    from connectome.runtime.prepare import plan_workflow
+    from connectome.runtime.prices import Prices
+    from connectome.workflow.workflow import Workflow
+
+    parsed, table, workers = Workflow.load(workflow, settings or []), Prices.load(prices), options.pools(pool)
+    if isinstance(workers, int):
+        workers = {"cpu": workers}
+    size = options.triple(shape, "--shape")
+    if not workers or min((*workers.values(), *size)) < 1:
+        raise InputError(f"--pool and --shape take numbers of 1 and more, got {pool!r} and {shape!r}")
+    past = [PastRun.read(url) for url in runs or [parsed.dataset.url]]
+    found = estimate_run(plan_workflow(parsed, size), workers, past, table)
+    if as_json:
+        print(json.dumps(found))
+        return
+    _show_estimate(found)
+
+
+def _show_estimate(found: dict[str, Any]) -> None:
+    title = f"{' x '.join(f'{n:,}' for n in found['shape'])} voxels, {found['tasks']:,} tasks"
+    titles = ("tasks", "busy h", "voxels / core-h", "core-h / Tvx", "GPU-h / Tvx", "$ / Tvx", "$")
+    table = table_of(title, "stage", *titles)
+    for name, stage in found["stages"].items():
+        hours = f"{stage['busy_seconds'] / 3600:,.3f}"
+        table.add_row(name, f"{stage['tasks']:,}", hours, *rate_texts(stage), f"{stage['usd']:,.4f}")
+    store = found["store"]
+    table.add_row("store", "", "", "", "", "", f"{store['usd_per_teravoxel']:,.2f}", f"{store['usd']:,.4f}")
+    table.add_section()
+    held = sum(pool["held_hours"] for pool in found["pools"].values())
+    table.add_row("all, idle included", "", f"{held:,.3f}", *rate_texts(found), f"{found['usd']:,.4f}")
+    show(table)
+    workers = ", ".join(f"{n:,} {pool}" for pool, n in found["workers"].items())
+    print(
+        f"{_clock(found['seconds'])} on {workers}, {100 * found['utilisation']:.0f} % busy "
+        f"({100 * found['runs_utilisation']:.0f} % in the runs it is from, starts and tops of trees aside)"
+    )
+    for text in found["differences"]:
+        print(f"differs: {text}")
+    for each in found["held_out"]:
+        if "error" in each:
+            print(f"left out, {each['dataset']}: cannot be predicted: {each['error']}")
+        else:
+            print(
+                f"left out, {each['dataset']} ({each['voxels']:,} voxels): ${each['predicted_usd']:,.4f} predicted, "
+                f"${each['measured_usd']:,.4f} measured: {100 * each['usd_error']:+.1f} %"
+            )
+
+
+def _clock(seconds: float) -> str:
+    days, rest = divmod(round(seconds), 86400)
+    return f"{days:,} d " * bool(days) + time.strftime("%H:%M:%S", time.gmtime(rest))
