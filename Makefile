@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test bench dashboard clean
+.PHONY: demo test bench scale chaos dashboard clean
 
 demo: $(VENV)/.installed
 	$(BIN)/connectome run workflows/demo.yaml
@@ -16,6 +16,12 @@ test: $(VENV)/.installed-for-tests
 bench: $(VENV)/.installed-for-bench
 	$(BIN)/python -m benchmarks $(if $(BENCH),--$(BENCH))
 	$(BIN)/python -m benchmarks.demo
+
+scale: $(VENV)/.installed-for-tests
+	$(BIN)/python -m benchmarks.scale
+
+chaos: $(VENV)/.installed-for-tests
+	$(BIN)/python -m benchmarks.chaos
 
 dashboard: $(VENV)/.installed
 	$(BIN)/connectome dashboard benchmarks/results --output build/dashboard.html

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -154,6 +155,7 @@ def object_store(rate: float, seed: int) -> Iterator[tuple[str, str | None]]:
     from tests.faulty_proxy import faulty_proxy
 
     os.environ.update(KEYS)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -35,6 +35,8 @@ from connectome.workflow.plan import Plan, Task
 
 SLOTS_PER_WORKER = 3
 """Batches in flight per worker: one runs, the others hide the way to the scheduler and back."""
+CLIENT_PATIENCE = "10s"
+"""How long Dask's client itself tries to reach a scheduler."""
 PATIENCE_S = 600.0
 """How long the driver waits for a scheduler that went to come back."""
 
@@ -181,7 +183,9 @@ class DaskRunner:
         while True:
             try:
                 with dask.config.set(SETTINGS):
-                    client = Client(self._address, timeout="10s", set_as_default=False, security=self._security)
+                    client = Client(
+                        self._address, timeout=CLIENT_PATIENCE, set_as_default=False, security=self._security
+                    )
             except (OSError, ValueError) as error:
                 if time.monotonic() < until and patience_s > 10:
                     time.sleep(0.5)
