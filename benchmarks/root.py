@@ -79,22 +79,22 @@ def measure_root(affinities: npt.NDArray[np.uint8]) -> RootMemory:
     """Segment up to the root, block by block, and measure what that takes."""
     grid = Grid(Box.of_shape(affinities.shape[1:]), BLOCK)
     tree, below = Tree(grid), block_tables(affinities, grid)
-    for level in range(tree.n_levels):
-        nodes = {}
-        for index in np.ndindex(tree.shape(level)):
-            z, y, x = index
-            children = [(tree.box(level - 1, child), below[child]) for child in tree.children(level, (z, y, x))]
-            box = tree.box(level, (z, y, x))
-            children = children or [(box, below[z, y, x])]
-            rows = sum(
-                values.nbytes for _, tables in children for table in tables.values() for values in table.values()
-            )
-            reduced, peak = peak_of(lambda box=box, children=children: AGGLOMERATION.reduce(box, children, grid.box))
-            carried = zip(AGGLOMERATION.inputs, AGGLOMERATION.carried, strict=True)
-            nodes[z, y, x] = {name: reduced[kept] for name, kept in carried}
-        below = nodes
-    estimated_rows = int(rows_in(tree, tree.n_levels - 1, (0, 0, 0)))
-    return RootMemory(estimated_rows, rows, tree_bytes(tree), None if peak is None else rows + peak)
+    top = tree.n_levels - 1
+    for level in range(top):
+        indices = Grid(Box.of_shape(tree.shape(level)), (1, 1, 1)).indices()
+        below = {index: reduce(tree, level, index, below) for index in indices}
+    root: Triple = (0, 0, 0)
+    rows = sum(values.nbytes for tables in below.values() for table in tables.values() for values in table.values())
+    _, peak = peak_of(lambda: reduce(tree, top, root, below))
+    return RootMemory(int(rows_in(tree, top, root)), rows, tree_bytes(tree), None if peak is None else rows + peak)
+
+
+def reduce(tree: Tree, level: int, index: Triple, below: dict[Triple, Tables]) -> Tables:
+    """Reduce a node of the tables of the level below, or of the block's own; return what it hands up."""
+    children = [(tree.box(level - 1, child), below[child]) for child in tree.children(level, index)]
+    box = tree.box(level, index)
+    made = AGGLOMERATION.reduce(box, children or [(box, below[index])], tree.grid.box)
+    return {name: made[kept] for name, kept in zip(AGGLOMERATION.inputs, AGGLOMERATION.carried, strict=True)}
 
 
 def block_tables(affinities: npt.NDArray[np.uint8], grid: Grid) -> dict[Triple, Tables]:

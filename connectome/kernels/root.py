@@ -25,6 +25,8 @@ from connectome.kernels.linkage import SCORE_ONE, Linkage
 from connectome.kernels.merge_tree import concatenate, find, unite_pairs
 
 BEST = 255 * SCORE_ONE
+LOW_FACES, HIGH_FACES = (1, 4, 16), (2, 8, 32)
+"""Bits of `BlockGraph.alias`, one for each axis."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ def rounds(linkage: Linkage, n_rounds: int, n_small_rounds: int) -> list[Linkage
     return made
 
 
-def open_shard(node: BlockGraph, below: Sequence[BlockGraph], linkage: Linkage) -> tuple[Shard, Columns]:
-    """Resolve a top node's contacts with its lower neighbours.
+def open_shard(node: BlockGraph, below: Sequence[BlockGraph], linkage: Linkage) -> tuple[Shard, Columns, Columns]:
+    """Resolve a top node's contacts with its lower neighbours, and unite what only their common face cuts.
 
     Parameters
     ----------
@@ -76,8 +78,10 @@ def open_shard(node: BlockGraph, below: Sequence[BlockGraph], linkage: Linkage) 
     Returns
     -------
     shard : Shard
+    names : columns ``old``, ``new``, ``size``
+        Linked clusters that touch no other face, nor does what they are linked with: nobody else unites them.
     pairs : columns ``a``, ``b``, ``a_size``, ``b_size``
-        Clusters that are linked over the faces.
+        The other clusters that are linked over the faces; they lie where faces meet.
     """
     clusters = _sorted_by(concatenate([graph.clusters for graph in (node, *below)]), "id")
     alias = _sorted_by(concatenate([graph.alias for graph in (node, *below)]), "raw")
@@ -87,11 +91,40 @@ def open_shard(node: BlockGraph, below: Sequence[BlockGraph], linkage: Linkage) 
     linked = contacts.pop("linked").astype(np.bool_)
     apart = a != b
     rows = concatenate([node.edges, {name: values[apart] for name, values in contacts.items()}])
-    pairs = np.unique(np.stack([contacts["a"], contacts["b"]], axis=1)[linked & apart], axis=0)
+    linked_pairs = np.unique(np.stack([contacts["a"], contacts["b"]], axis=1)[linked & apart], axis=0)
     ids, sizes = clusters["id"].astype(np.uint64), clusters["size"]
     own = {"old": node.clusters["id"], "new": node.clusters["id"], "size": node.clusters["size"]}
     shard = Shard(_with_sizes(pool_edges(rows, linkage.name), ids, sizes), own)
-    return shard, _with_sizes({"a": pairs[:, 0], "b": pairs[:, 1]}, ids, sizes)
+    pairs = _with_sizes({"a": linked_pairs[:, 0], "b": linked_pairs[:, 1]}, ids, sizes)
+    here = _linked_here(pairs, ids, _faces([node], ids), _faces(below, ids))
+    names = link([{name: values[here] for name, values in pairs.items()}])
+    return shard, names, {name: values[~here] for name, values in pairs.items()}
+
+
+def _faces(graphs: Sequence[BlockGraph], ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """Bits of all faces that each cluster touches."""
+    faces = np.zeros(ids.size, np.uint8)
+    for graph in graphs:
+        np.bitwise_or.at(faces, find(ids, graph.alias["id"]), graph.alias["faces"].astype(np.uint8))
+    return faces
+
+
+def _linked_here(
+    pairs: Columns,
+    ids: npt.NDArray[np.uint64],
+    own_faces: npt.NDArray[np.uint8],
+    faces_below: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.bool_]:
+    """Tell which pairs lie in components of which no member touches another face than one between two nodes."""
+    touches_one = np.isin(own_faces, LOW_FACES) & (faces_below == 0) | np.isin(faces_below, HIGH_FACES) & (
+        own_faces == 0
+    )
+    a = find(ids, pairs["a"])
+    owner = unite_pairs(ids.size, a, find(ids, pairs["b"]))
+    whole = np.ones(ids.size, np.bool_)
+    whole[owner[~touches_one]] = False
+    here: npt.NDArray[np.bool_] = whole[owner[a]]
+    return here
 
 
 def link(pairs: Sequence[Columns]) -> Columns:

@@ -159,8 +159,8 @@ class Agglomeration(TreeStage):
         merges = {name: np.zeros(0, np.uint64) for name in ("a", "b", "score")}
         made: dict[str, Columns] = {"merges": merges}
         if phase == "open":
-            opened, pairs = root.open_shard(*self._top_nodes(tables), rule)
-            made |= {"root_rows": opened.rows, "root_own": opened.own, "root_pairs": pairs}
+            opened, names, pairs = root.open_shard(*self._top_nodes(tables), rule)
+            made |= {"root_rows": opened.rows, "root_own": opened.own, "root_names": names, "root_pairs": pairs}
         elif phase == "link":
             made["root_names"] = root.link(tables["root_pairs"])
         elif phase == "group":

@@ -6,6 +6,7 @@ faces (pieces and contacts there). The constants are measured by ``python -m ben
 
 from __future__ import annotations
 
+import math
 import os
 
 from connectome.errors import InputError
@@ -21,8 +22,9 @@ TABLE_BYTES_PER_VOXEL = 0.2
 """Rows that a block of FIB-25 leaves: about 1 fragment and 6 edges per 1,000 voxels."""
 BYTES_PER_BYTE = 4.2
 """Memory of reducing a node by bytes of its children's rows."""
-LINK_BYTES_PER_FACE_VOXEL = 19.0
-"""Memory of uniting what is linked over the faces of a root in parts, in the one task that does it."""
+LINK_BYTES_PER_FACE_VOXEL, LINK_BYTES_PER_EDGE_VOXEL = 38, 4800
+"""Memory of the task of a root in parts that unites what is linked where faces of top nodes meet: fragments reach
+some 30 voxels to both sides of the edges there (37 linked pairs per voxel on FIB-25), and no farther than faces."""
 
 
 def worker_memory(memory_gb: float | None, n_workers: int) -> int:
@@ -74,24 +76,38 @@ def tree_bytes(tree: Tree, steps: RootSteps | None = None) -> int:
     largest = max(BYTES_PER_BYTE * rows_in(tree, level, index) for level, index in enumerate(middles))
     if steps is not None:
         domain, top = tree.grid.box, tree.box(top_level, middles[top_level])
-        n_planes = [n - 1 for n in steps.shape]
-        faces = sum(n * domain.n_voxels // length for n, length in zip(n_planes, domain.shape, strict=True))
         opened = BYTES_PER_VOXEL * top.n_voxels + 2 * BYTES_PER_FACE_VOXEL * face_voxels(top, domain)
-        largest = max(largest, BYTES_PER_BYTE * opened, LINK_BYTES_PER_FACE_VOXEL * faces)
+        largest = max(largest, BYTES_PER_BYTE * opened, _link_bytes(domain, steps.shape))
     return int(largest)
+
+
+def _link_bytes(domain: Box, n_nodes: Triple) -> float:
+    z, y, x = (n - 1 for n in n_nodes)
+    length_z, length_y, length_x = domain.shape
+    faces = z * length_y * length_x + y * length_z * length_x + x * length_z * length_y
+    edges = y * x * length_z + z * x * length_y + z * y * length_x
+    return min(LINK_BYTES_PER_FACE_VOXEL * faces, LINK_BYTES_PER_EDGE_VOXEL * edges)
 
 
 def propose(tree: Tree, memory_bytes: int) -> str:
     """Say how the tree would fit: the fewest top nodes that share the root, or the largest cells."""
-    room = memory_bytes - PROCESS_BYTES
+    room, tried = memory_bytes - PROCESS_BYTES, {}
     for level in range(tree.n_levels - 2, -1, -1):
-        if tree.cells is None and tree_bytes(tree, RootSteps(tree.shape(level), level, 1)) <= room:
-            return f"set agglomeration.root_level to {level}, which gives the same result"
-    largest = max(tree.grid.shape).bit_length()
-    for level in range(largest, -1, -1):
+        if tree.cells is None:
+            tried[level] = tree_bytes(tree, RootSteps(tree.shape(level), level, 1))
+            if tried[level] <= room:
+                return f"set agglomeration.root_level to {level}, which gives the same result"
+    for level in range(max(tree.grid.shape).bit_length(), -1, -1):
         cells = as_triple([n << level for n in tree.grid.block_shape])
         if tree_bytes(Tree(tree.grid, cells)) <= room:
             return (
                 f"set agglomeration.cells to {','.join(map(str, cells))}, which is another result, or give more memory"
             )
-    return "give workers more memory, or segment parts of the volume"
+    if not tried:
+        return "give workers more memory, or segment parts of the volume"
+    best = min(tried, key=lambda level: tried[level])
+    least = (PROCESS_BYTES + tried[best]) / 1e9
+    return (
+        f"give workers {math.ceil(10 * least) / 10:.1f} GB and set agglomeration.root_level to {best}, which gives the "
+        "same result, or segment parts of the volume"
+    )

@@ -1,9 +1,9 @@
 """Steps in the place of a tree's upper levels: which tasks there are, and what each reads, computed from indices.
 
-The top nodes are the shards. First each opens its contacts with its lower neighbours, what is linked
-over their faces is united, and every shard takes the new names. Then, in each round of falling thresholds,
-clusters are grouped by components, shards move the rows inside components to the groups, groups merge, and
-shards update. The last update knows the final names.
+The top nodes are the shards. First each opens its contacts with its lower neighbours and unites what is
+linked over their faces; where faces meet, one task does; and every shard takes the new names. Then, in each
+round of falling thresholds, clusters are grouped by components, shards move the rows inside components to the
+groups, groups merge, and shards update. The last update knows the final names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from connectome.geometry import Box, Grid, Triple
+from connectome.geometry import Box, Grid, Halo, Triple, as_triple
 
 Phase = Literal["open", "link", "update", "group", "move", "merge"]
 FIRST: tuple[Phase, ...] = ("open", "link", "update")
@@ -65,10 +65,6 @@ class RootSteps:
         """Return the number of tasks of a level along each axis."""
         return (1, 1, 1) if self.phase(level) in ("link", "group") else self.shape
 
-    def shards(self) -> Iterator[Triple]:
-        """Yield the grid positions of the top nodes, in the order in which a tree's nodes come."""
-        yield from Grid(Box.of_shape(self.shape), (1, 1, 1)).indices()
-
     def number(self, index: Triple) -> int:
         """Return the number of the shard, and group, at a grid position."""
         return Grid(Box.of_shape(self.shape), (1, 1, 1)).number(index)
@@ -91,6 +87,9 @@ class RootSteps:
             yield Part("root_rows", before - 1, index)
             yield Part("root_own", before - 1, index)
             yield Part("root_names", before, ALONE)
+            around = Box(index, as_triple([i + 1 for i in index])).grow(Halo.symmetric((1, 1, 1)))
+            for shard in self._positions(around.intersect(Box.of_shape(self.shape))):
+                yield Part("root_names", before - 1, shard)
         else:
             yield Part("root_rows", before, index)
             yield Part("root_rows", before - 1, index)
@@ -108,5 +107,10 @@ class RootSteps:
                     yield Part(table, self.top_level, (z_low, y_low, x_low))
 
     def _all(self) -> Iterator[Triple]:
-        n_z, n_y, n_x = self.shape
-        return ((z, y, x) for z in range(n_z) for y in range(n_y) for x in range(n_x))
+        yield from self._positions(Box.of_shape(self.shape))
+
+    def _positions(self, box: Box) -> Iterator[Triple]:
+        for z in range(box.start[0], box.stop[0]):
+            for y in range(box.start[1], box.stop[1]):
+                for x in range(box.start[2], box.stop[2]):
+                    yield z, y, x

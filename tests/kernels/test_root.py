@@ -19,9 +19,14 @@ def in_rounds(nodes, lower, linkages_of_rounds, linkage):
     """Names, merges and the left edges of top nodes {index: node}; `lower`: the indices below each over its faces."""
     order = list(nodes)
     opened = {i: root.open_shard(nodes[i].graph, [nodes[j].graph for j in lower(i)], linkage) for i in order}
-    shards, names, merges = {i: shard for i, (shard, _) in opened.items()}, {}, []
-    linked = root.link([pairs for _, pairs in opened.values()])
-    shards = {i: root.update([shard.rows], shard.own, [linked], linkage) for i, shard in shards.items()}
+    names, merges = {}, []
+    linked = root.link([pairs for _, _, pairs in opened.values()])
+    shards = {}
+    for i, (shard, _, _) in opened.items():
+        around = [
+            united for j, (_, united, _) in opened.items() if max(abs(p - q) for p, q in zip(i, j, strict=True)) < 2
+        ]
+        shards[i] = root.update([shard.rows], shard.own, [linked, *around], linkage)
     for rule in linkages_of_rounds:
         groups = root.group([root.acting_pairs(shard.rows, rule) for shard in shards.values()], len(order))
         moved = {i: root.move(shard.rows, groups) for i, shard in shards.items()}

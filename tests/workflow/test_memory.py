@@ -51,6 +51,8 @@ def test_a_plan_refuses_a_root_that_does_not_fit_and_what_it_proposes_fits():
     with pytest.raises(InputError, match=r"agglomeration\.reduce takes about .* in one task") as refused:
         plan.check_tree_memory(8 * 10**9)
     level = int(re.search(r"set agglomeration\.root_level to (\d)", str(refused.value))[1])
+    with pytest.raises(InputError, match=r"give workers 8\.1 GB and set agglomeration\.root_level to 4"):
+        make_plan((10_000,) * 3, BLOCK).check_tree_memory(8 * 10**9)
     make_plan((4096,) * 3, BLOCK, root_level=level).check_tree_memory(8 * 10**9)
     with pytest.raises(InputError):
         make_plan((4096,) * 3, BLOCK, root_level=level + 1).check_tree_memory(8 * 10**9)
