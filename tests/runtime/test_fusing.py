@@ -56,7 +56,8 @@ def test_fused_stages_give_the_same_segmentation(options, passes, volumes, apart
     assert volumes | {"segmentation"} <= left
     assert "affinities" in volumes or "affinities" not in left
     again = run(demo(tmp_path, **options), runner="serial")
-    assert again.summary()["stages"] == outcome.summary()["stages"]
+    n_tasks = {name: stage["tasks"] for name, stage in outcome.summary()["stages"].items()}
+    assert n_tasks == {name: stage["tasks"] for name, stage in again.summary()["stages"].items()}
 
 
 def test_fused_stages_wait_for_their_lower_neighbours_on_dask(apart, tmp_path):
