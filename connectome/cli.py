@@ -101,7 +101,7 @@ def plan(
 ) -> None:
     """Print tasks, bytes and peak memory per task before anything runs."""
     from connectome.runtime.prepare import plan_workflow
-    from connectome.workflow.plan import estimate
+    from connectome.workflow.estimates import estimate
     from connectome.workflow.workflow import Workflow
 
     size = options.triple(shape, "--shape") if shape else None
@@ -119,6 +119,9 @@ def plan(
         sizes = [readable_bytes(row[key]) for key in ("read_bytes", "written_bytes", "peak_bytes")]
         table.add_row(row["name"], f"{row['n_tasks']:,}", *sizes)
     show(table)
+    for row in rows:
+        if again := {name: times for name, times in row["recomputed"].items() if times > 1}:
+            print(f"{row['name']}: " + ", ".join(f"{n} computes {t:.2f} voxels for one" for n, t in again.items()))
     print(f"{total:,} tasks")
     root = max((row["peak_bytes"] for row in rows if row["name"].endswith(".reduce")), default=0)
     if root > LARGEST_ROOT:

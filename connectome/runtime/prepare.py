@@ -25,6 +25,8 @@ from connectome.store.pyramid import pyramid_factors
 from connectome.store.slabs import Source
 from connectome.store.sources import is_foreign, open_source
 from connectome.store.volume import Volume, is_volume
+from connectome.workflow.estimates import check_memory
+from connectome.workflow.memory import worker_memory
 from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import Workflow
 
@@ -110,10 +112,14 @@ def _plan(
     workflow: Workflow, domain: Box, voxel_size: VoxelSize, urls: dict[str, str], edges: GivenEdges | None
 ) -> Plan:
     if edges is None:
-        return Plan(workflow, domain, voxel_size, urls)
-    reads_fragments = any("fragments" in stage.inputs for stage in workflow.running_stages)
-    fragments = {"fragments": edges.dataset.volume("fragments").url} if reads_fragments else {}
-    return Plan(workflow, domain, voxel_size, urls | fragments, edges.dataset.url)
+        plan = Plan(workflow, domain, voxel_size, urls)
+    else:
+        reads_fragments = any("fragments" in stage.inputs for stage in workflow.running_stages)
+        fragments = {"fragments": edges.dataset.volume("fragments").url} if reads_fragments else {}
+        plan = Plan(workflow, domain, voxel_size, urls | fragments, edges.dataset.url)
+    if workflow.grid.memory_gb is not None:
+        check_memory(plan, worker_memory(workflow.grid.memory_gb, 1))
+    return plan
 
 
 def _wanted_inputs(workflow: Workflow) -> list[str]:

@@ -9,7 +9,8 @@ from connectome.runtime.history import History
 from connectome.web.charts import meter
 from connectome.web.markup import Markup, cell, head_cell, note, row, section, table
 from connectome.web.quantities import dollars, duration, number, share, size
-from connectome.workflow.plan import Plan, estimate
+from connectome.workflow.estimates import estimate
+from connectome.workflow.plan import Plan
 
 TIME_TITLES = (
     "stage",

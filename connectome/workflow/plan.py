@@ -8,7 +8,7 @@ of a petavoxel takes no more room than one of a crumb.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -16,17 +16,8 @@ from typing import Any, Literal
 from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid, Triple, as_triple
 from connectome.stages import BlockStage, Stage, TreeStage, registry
-from connectome.stages.fused import FusedStage, fused
+from connectome.stages.fused import fused
 from connectome.stages.stage import TableArtifact, VolumeArtifact, VoxelSize
-from connectome.workflow.memory import (
-    BYTES_PER_BYTE,
-    PROCESS_BYTES,
-    TABLE_BYTES_PER_VOXEL,
-    propose,
-    refuse_larger,
-    tree_bytes,
-    worker_memory,
-)
 from connectome.workflow.root_steps import RootSteps
 from connectome.workflow.tree import Tree
 from connectome.workflow.workflow import Workflow
@@ -181,16 +172,6 @@ class Plan:
                 self._check_halo(stage)
             elif isinstance(stage, TreeStage):
                 self._check_cells(stage)
-        if self.workflow.grid.memory_gb is not None:
-            self.check_tree_memory(worker_memory(self.workflow.grid.memory_gb, 1))
-
-    def check_tree_memory(self, memory_bytes: int) -> None:
-        """Refuse a tree of which one task does not fit a worker, and say what would."""
-        for each in self.passes.values():
-            if each.kind == "reduce":
-                needed = PROCESS_BYTES + tree_bytes(each.tree, each.steps)
-                if needed > memory_bytes:
-                    refuse_larger(each.name, needed, memory_bytes, propose(each.tree, memory_bytes))
 
     def _check_cells(self, stage: TreeStage) -> None:
         cells, block = stage.cell_shape, self.workflow.grid.block
@@ -336,52 +317,3 @@ class Plan:
             dict(record["external"]),
             record.get("edges_url"),
         )
-
-
-@dataclass(frozen=True)
-class PassEstimate:
-    """What a pass costs: tasks, and the bytes of its largest task, its worker process included.
-
-    `recomputed` says of fused stages how many voxels each computes for one of a block.
-    """
-
-    name: str
-    n_tasks: int
-    read_bytes: int
-    written_bytes: int
-    peak_bytes: int
-    recomputed: Mapping[str, float] = field(default_factory=dict)
-
-
-def estimate(plan: Plan) -> list[PassEstimate]:
-    """Estimate each pass from its largest task; O(passes x levels) whatever the volume."""
-    middle = as_triple([(n - 1) // 2 for n in plan.grid.shape])
-    return [_estimate_pass(plan, each, middle) for each in plan.passes.values()]
-
-
-def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
-    if each.kind != "block":
-        peak = tree_bytes(each.tree, each.steps)
-        rows = int(peak / BYTES_PER_BYTE)
-        if each.kind == "expand":
-            peak //= 4  # names alone
-        return PassEstimate(each.name, len(each), rows, rows, PROCESS_BYTES + peak)
-    stage = each.stage
-    assert isinstance(stage, BlockStage)
-    block = plan.block(Task(each.name, 0, middle))
-    read = 0
-    for name in stage.inputs:
-        voxels = stage.read_box(name, block).n_voxels
-        if name not in plan.writers:
-            read += voxels * {"affinities": 3, "fragments": 8}.get(name, 1)
-        elif isinstance(artifact := plan.writers[name][1], VolumeArtifact):
-            read += voxels * artifact.bytes_per_voxel()
-    volumes = [a for a in stage.outputs if isinstance(a, VolumeArtifact)]
-    written = sum(block.write_box.n_voxels * a.bytes_per_voxel() for a in volumes)
-    pyramids = sum(block.write_box.n_voxels * a.bytes_per_voxel() for a in volumes if a.pyramid)
-    # A write holds the array and its encoded shard; a pyramid one more copy, an eighth and less.
-    peak = read + 2 * written + math.ceil(pyramids / 7) + stage.peak_bytes(block)
-    if any(isinstance(a, TableArtifact) for a in stage.outputs):
-        written += int(block.write_box.n_voxels * TABLE_BYTES_PER_VOXEL)
-    recomputed = stage.recomputed(block) if isinstance(stage, FusedStage) else {}
-    return PassEstimate(each.name, len(each), read, written, PROCESS_BYTES + peak, recomputed)

@@ -8,7 +8,7 @@ from connectome.runtime.prepare import plan_workflow
 from connectome.runtime.recut import cut
 from connectome.runtime.run import run
 from connectome.store.checksum import checksum
-from connectome.workflow.plan import estimate
+from connectome.workflow.estimates import estimate
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
 

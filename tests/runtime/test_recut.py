@@ -16,7 +16,8 @@ from connectome.stages.agglomeration import Agglomeration
 from connectome.store.checksum import checksum
 from connectome.store.volume import Volume
 from connectome.web.scene import open_scene
-from connectome.workflow.plan import Plan, estimate
+from connectome.workflow.estimates import estimate
+from connectome.workflow.plan import Plan
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
 

@@ -7,6 +7,7 @@ import pytest
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Grid
+from connectome.workflow.estimates import check_memory, estimate
 from connectome.workflow.memory import PROCESS_BYTES, face_voxels, refuse_larger, tree_bytes, worker_memory
 from connectome.workflow.root_steps import RootSteps
 from connectome.workflow.tree import Tree
@@ -47,12 +48,27 @@ def test_what_fits_is_not_refused():
 
 def test_a_plan_refuses_a_root_that_does_not_fit_and_what_it_proposes_fits():
     plan = make_plan((4096,) * 3, BLOCK)
-    plan.check_tree_memory(PROCESS_BYTES + tree_bytes(plan.passes["agglomeration.reduce"].tree))
+    needed = tree_bytes(plan.passes["agglomeration.reduce"].tree)
+    check_memory(plan, PROCESS_BYTES + needed)
     with pytest.raises(InputError, match=r"agglomeration\.reduce takes about .* in one task") as refused:
-        plan.check_tree_memory(8 * 10**9)
+        check_memory(plan, 8 * 10**9)
     level = int(re.search(r"set agglomeration\.root_level to (\d)", str(refused.value))[1])
     with pytest.raises(InputError, match=r"give workers 8\.1 GB and set agglomeration\.root_level to 4"):
-        make_plan((10_000,) * 3, BLOCK).check_tree_memory(8 * 10**9)
-    make_plan((4096,) * 3, BLOCK, root_level=level).check_tree_memory(8 * 10**9)
+        check_memory(make_plan((10_000,) * 3, BLOCK), 8 * 10**9)
+    check_memory(make_plan((4096,) * 3, BLOCK, root_level=level), 8 * 10**9)
     with pytest.raises(InputError):
-        make_plan((4096,) * 3, BLOCK, root_level=level + 1).check_tree_memory(8 * 10**9)
+        check_memory(make_plan((4096,) * 3, BLOCK, root_level=level + 1), 8 * 10**9)
+
+
+def test_a_plan_refuses_blocks_that_do_not_fit_and_the_block_that_it_names_does():
+    plan = make_plan((2048,) * 3, (512, 512, 512))
+    needed = {row.name: row.peak_bytes for row in estimate(plan)}
+    memory = needed["fragments"] // 3
+    with pytest.raises(InputError, match=r"with grid\.block \(512, 512, 512\) takes about") as refused:
+        check_memory(plan, memory)
+    block = tuple(int(n) for n in re.search(r"set grid\.block to (\d+),(\d+),(\d+)", str(refused.value)).groups())
+    assert all(row.peak_bytes <= memory for row in estimate(make_plan((2048,) * 3, block)) if "." not in row.name)
+    larger = tuple(n + 32 for n in block)
+    assert any(row.peak_bytes > memory for row in estimate(make_plan((2048,) * 3, larger)) if "." not in row.name)
+    with pytest.raises(InputError, match="no smaller block fits"):
+        check_memory(plan, PROCESS_BYTES)

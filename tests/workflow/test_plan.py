@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.stages.stage import TableArtifact
-from connectome.workflow.plan import Plan, Task, estimate
+from connectome.workflow.estimates import estimate
+from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
 
