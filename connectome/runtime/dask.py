@@ -14,8 +14,8 @@ import queue
 import socket
 import time
 import uuid
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,6 +35,8 @@ from connectome.workflow.plan import Plan, Task
 
 SLOTS_PER_WORKER = 3
 """Batches in flight per worker: one runs, the others hide the way to the scheduler and back."""
+MOST_REPORTS = 64
+"""Reports that are fetched together."""
 CLIENT_PATIENCE = "10s"
 """How long Dask's client itself tries to reach a scheduler."""
 PATIENCE_S = 600.0
@@ -80,6 +82,7 @@ class DaskRunner:
         self._address = address or (self._cluster.address if self._cluster else "")
         self._security = self._cluster.security if self._cluster else (Security() if is_secure else None)
         self._client = self._connected(10)
+        self._ready: deque[Outcome] = deque()
         self._n_submitted, self._scheduler = 0, ""
         self._known, self._known_at = _Workers({}, frozenset()), -math.inf
 
@@ -120,14 +123,32 @@ class DaskRunner:
 
     def wait(self, seconds: float) -> Outcome | None:
         """Return the next outcome, or None after `seconds` without one."""
+        if not self._ready:
+            try:
+                arrived = [self._outcomes.get(timeout=seconds)]
+            except queue.Empty:
+                self._stay_connected()
+                return None
+            with contextlib.suppress(queue.Empty):
+                while len(arrived) < MOST_REPORTS:
+                    arrived.append(self._outcomes.get_nowait())
+            self._fetch(arrived)
+        return self._ready.popleft()
+
+    def _fetch(self, arrived: Sequence[tuple[Batch, Future]]) -> None:
+        """Fetch reports together: the way to the scheduler and back is what takes the time."""
+        finished = [future for _, future in arrived if future.status == "finished"]
         try:
-            batch, future = self._outcomes.get(timeout=seconds)
-        except queue.Empty:
-            self._stay_connected()
-            return None
-        outcome = self._outcome(batch, future)
-        future.release()
-        return outcome
+            reports = iter(self._client.gather(finished)) if len(finished) > 1 else None
+        except Exception:  # noqa: BLE001, RUF100
+            reports = None  # one of them got lost: they are asked for one by one
+        for batch, future in arrived:
+            if reports is not None and future in finished:
+                worker, report = next(reports)
+                self._ready.append(Outcome(batch, report, worker=worker))
+            else:
+                self._ready.append(self._outcome(batch, future))
+            future.release()
 
     def _outcome(self, batch: Batch, future: Future) -> Outcome:
         if future.status == "finished":
