@@ -19,9 +19,9 @@ TIME_TITLES = (
     "share of held time",
     "",
     "voxels per core-hour",
-    "core-hours per teravoxel",
-    "GPU-hours per teravoxel",
-    "dollars per teravoxel",
+    "core-h / Tvx",
+    "GPU-h / Tvx",
+    "$ / Tvx",
 )
 MEMORY_TITLES = ("pass", "predicted peak", "", "measured peak", "", "tries", "failed", "lost")
 TRAFFIC_TITLES = ("stage", "read", "requests", "written", "requests")
@@ -55,13 +55,14 @@ def bill_section(plan: Plan, summary: Mapping[str, Any]) -> Markup:
     )
     caption = (
         "Over all runs on this dataset. Held time is workers times wall clock; what of it is idle is billed too: a "
-        "stage bears the share of its pool's held time that it has of the pool's busy time."
+        "stage bears the share of its pool's held time that it has of the pool's busy time. Core-hours, GPU-hours and "
+        "dollars are per teravoxel (Tvx, 10^12 voxels)."
     )
     held_by_pool = ", ".join(
         f"{name} {duration(3600 * pool['held_hours'])} ({share(pool['busy_hours'], pool['held_hours']) or '0 %'} busy)"
         for name, pool in pools.items()
     )
-    spent = f"In all {dollars(summary['usd'])}, of which {dollars(store['usd'])} for the store. "
+    spent = f"In all ${summary['usd']:,.4f}, of which ${store['usd']:,.4f} for the store. "
     return section(
         "Time and money",
         table(caption, TIME_TITLES, rows, total),
@@ -135,7 +136,7 @@ def _price_sentence(prices: Mapping[str, Any]) -> str:
         f"Price table: {prices['name']}: {pools}; store ${store['usd_per_gb_read']:g} per GB read, "
         f"${store['usd_per_gb_month']:g} per GB and month for {store['months_kept']:g} months, "
         f"${store['usd_per_1000_reads']:g} and ${store['usd_per_1000_writes']:g} per 1,000 reads and writes.{source} "
-        "Figures per teravoxel (10^12 voxels) are scaled from this volume, not measured on one."
+        "Figures per teravoxel are scaled from this volume, not measured on one."
     )
 
 

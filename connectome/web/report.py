@@ -110,7 +110,7 @@ def _tiles(summary: Summary, sizes: SegmentSizes | None) -> Markup:
         (f"{summary['core_hours']:.3g}", "core-hours, idle included"),
         (number(summary["voxels_per_core_hour"]), "voxels per core-hour"),
         (dollars(summary["usd_per_teravoxel"]), "per teravoxel"),
-        (dollars(summary["usd"]), "spent in all"),
+        (f"${summary['usd']:,.4f}" if summary["usd"] < 1 else dollars(summary["usd"]), "spent in all"),
     ]
     drawn = [element("div", element("b", value), element("span", name), class_="tile") for value, name in tiles]
     if failed:
