@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from connectome.errors import InputError
 from connectome.runtime import audit_voxels
 from connectome.runtime.queues import Bitmap
+from connectome.stages.fused import members_of
 from connectome.stages.stage import TableArtifact, TreeStage, VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_of
 from connectome.store.listing import compare_keys, keys_of_grid, unfinished_files
 from connectome.store.locations import STORE_ERRORS
-from connectome.store.volume import Volume
+from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Pass, Plan, Task
 
 EXAMPLES = 3
@@ -81,7 +82,7 @@ def audit(dataset_url: str, *, every: bool = False) -> Audit:
     for name, (each, artifact) in plan.writers.items():
         if isinstance(artifact, TableArtifact):
             _check_table(dataset, each, artifact, found)
-        else:
+        elif name not in plan.temporary or is_volume(dataset.volume_url(name), even_unfinished=True):
             _check_volume(dataset, name, artifact, found)
     for path in unfinished_files(dataset.url):
         found.find("files of writes that were cut short", f"{path} is left over from a write that was cut short")
@@ -96,7 +97,8 @@ def _check_ledger(plan: Plan, dataset: Dataset, found: Audit) -> dict[str, Bitma
     try:
         for record in dataset.ledger.records():
             if record["kind"] == "reset":
-                for name in set(record["stages"]) & plan.passes.keys():
+                struck = frozenset().union(*(members_of(name) for name in record["stages"]))
+                for name in (each for each in plan.passes if members_of(each) & struck):
                     done[name], again[name] = Bitmap(plan.passes[name]), Bitmap(plan.passes[name])
             elif record["kind"] == "receipt" and record["stage"] in plan.passes:
                 name = record["stage"]

@@ -56,8 +56,10 @@ def check(plan: Plan, dataset: Dataset, found: Findings, is_done: IsDone, *, eve
             task = Task(plan.writers[name][0].name, 0, index)
             if is_done[task.stage](task) and not _decodes(volume, plan.block(task).write_box, task, found):
                 damaged.add(name)
-        task = Task("segmentation", 0, index)
-        if "segmentation" not in volumes or damaged or not is_done["segmentation"](task):
+        if "segmentation" not in volumes or damaged:
+            continue
+        task = Task(plan.writers["segmentation"][0].name, 0, index)
+        if not is_done[task.stage](task):
             continue
         try:
             if "fragments" in volumes:
@@ -146,8 +148,8 @@ def _planes(labels: Labels, margin: list[int], axis: int) -> tuple[Labels, Label
 def _compute_again(plan: Plan, dataset: Dataset, volume: Volume, task: Task, found: Findings) -> None:
     """Compare the stored levels with what fragments and names give."""
     stage, block = plan.passes[task.stage].stage, plan.block(task)
-    assert isinstance(stage, BlockStage)
-    assert stage.process_levels is not None
+    if not isinstance(stage, BlockStage) or stage.process_levels is None:
+        return  # fused with stages before it, whose voxels are not kept
     inputs: dict[str, Any] = {}
     for name in stage.inputs:
         artifact = plan.writers[name][1] if name in plan.writers else None

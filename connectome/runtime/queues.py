@@ -21,6 +21,11 @@ class Bitmap:
         self._pass, self._bits = each, bytearray(-(-len(each) // 8))
         self.count = 0
 
+    @property
+    def size(self) -> int:
+        """Tasks of the pass."""
+        return len(self._pass)
+
     def add(self, task: Task) -> None:
         """Set the task's bit."""
         self.add_number(self._pass.number(task))
@@ -44,11 +49,14 @@ class Bitmap:
 
     def packed(self) -> str:
         """Return the bits as text that `unpack` reads."""
-        return base64.b64encode(zlib.compress(self._bits)).decode()
+        return base64.b64encode(zlib.compress(self._bits, 1)).decode()
 
     def unpack(self, text: str) -> None:
         """Take over the bits of a bitmap of the same pass."""
-        bits = bytearray(zlib.decompress(base64.b64decode(text)))
+        try:
+            bits = bytearray(zlib.decompress(base64.b64decode(text)))
+        except zlib.error as error:
+            raise ValueError(f"a damaged bitmap: {error}") from error
         if len(bits) != len(self._bits):
             raise ValueError(f"a bitmap of {len(bits)} bytes is not one of {self._pass.name}")
         self._bits, self.count = bits, sum(byte.bit_count() for byte in bits)

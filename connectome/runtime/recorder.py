@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from connectome.runtime import snapshots
 from connectome.runtime.accounting import Accounts
 from connectome.runtime.events import (
     Event,
@@ -26,6 +30,7 @@ from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_of, receipt_record
 from connectome.workflow.plan import Plan
 
+PACKAGE = Path(__file__).parents[1]
 FLUSH_RECORDS = 256
 FLUSH_S = 1.0
 """What a killed driver may have to compute again; a part of the ledger is written so often."""
@@ -37,8 +42,11 @@ class Recorder:
     What a killed driver had not written yet is computed again, to the same bytes.
     """
 
-    def __init__(self, dataset: Dataset, accounts: Accounts) -> None:
-        self._ledger, self._accounts = dataset.ledger, accounts
+    def __init__(self, dataset: Dataset, accounts: Accounts, progress: Progress | None = None) -> None:
+        self._dataset, self._ledger, self._accounts = dataset, dataset.ledger, accounts
+        self._progress = progress
+        """What is done, where snapshots are wanted."""
+        self._snapshot = self._ledger.read_snapshot()[0]
         self._records: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
         self._workers: Mapping[str, int] = {}
@@ -48,7 +56,7 @@ class Recorder:
         if isinstance(event, RunStarted):
             self._workers, self._flushed = event.workers, time.monotonic()
             session = {"version": version("connectome"), "host": HOST, "process": os.getpid(), "started_s": time.time()}
-            self._records.append({"kind": "session", **session})
+            self._records.append({"kind": "session", **session, **_fingerprints(self._dataset)})
         elif isinstance(event, TasksDone):
             self._accounts.add(event.receipt)
             self._records.append(receipt_record(event.receipt))
@@ -75,12 +83,25 @@ class Recorder:
         self._accounts.hold(self._workers, seconds)
         records, self._records = self._records, []
         self._ledger.append([*records, held])
+        if self._progress is not None and self._ledger.n_written >= self._snapshot + snapshots.SNAPSHOT_PARTS:
+            snapshots.take(self._ledger, self._progress, self._accounts)
+            self._snapshot = self._ledger.n_written
+
+
+def _fingerprints(dataset: Dataset) -> dict[str, str]:
+    """Return what tells apart the code, and the parameters and inputs, that the receipts after it come from."""
+    code = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        code.update(file.read_bytes())
+    state = json.dumps((dataset.read_record() or {}).get("state"), sort_keys=True)
+    return {"code": code.hexdigest()[:16], "state": hashlib.sha256(state.encode()).hexdigest()[:16]}
 
 
 def recall(dataset: Dataset, plan: Plan) -> tuple[Progress, Accounts]:
     """Replay the ledger: what is done, and what it took."""
-    progress, accounts = Progress(plan), Accounts()
-    for record in dataset.ledger.records():
+    ledger = dataset.ledger
+    covered, progress, accounts = snapshots.restore(ledger, plan)
+    for record in ledger.records(after=covered):
         if record["kind"] == "receipt" and record["stage"] in plan.passes:
             receipt = receipt_of(record)
             done, n_tasks = progress.done[receipt.stage], len(plan.passes[receipt.stage])

@@ -96,7 +96,7 @@ def run(
     forget_volumes()
     plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
     progress, accounts = recall(dataset, plan)
-    recorder = Recorder(dataset, accounts)
+    recorder = Recorder(dataset, accounts, progress)
     cleaner = Cleaner(plan, dataset, progress)
     listeners: list[Listener] = [recorder, cleaner, *([display] if display else [])]
     if display is not None:

@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Any
 
 from connectome.errors import InputError
-from connectome.store.locations import open_keys, write_key
+from connectome.store.locations import list_keys, open_keys, read_key, write_key
 
+SNAPSHOTS = "snapshots"
 READ_AHEAD = 64
 """Parts that are fetched at once when the ledger is replayed."""
 
@@ -117,7 +118,7 @@ class Ledger:
     def __init__(self, dataset_url: str) -> None:
         self._url = f"{dataset_url}/ledger"
         keys = self._keys()
-        self._next = 1 + max((int(key.split("-")[0]) for key in keys), default=0)
+        self._next = 1 + max((_number(key) for key in keys), default=0)
         self._session = uuid.uuid4().hex[:8]
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
@@ -127,10 +128,15 @@ class Ledger:
             write_key(self._url, f"{self._next:010d}-{self._session}.jsonl", lines.encode())
             self._next += 1
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield all records of all parts, oldest first."""
+    @property
+    def n_written(self) -> int:
+        """Number of the last part."""
+        return self._next - 1
+
+    def records(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield all records of the parts with numbers above `after`, oldest first."""
         store = open_keys(self._url)
-        keys = iter(sorted(self._keys()))
+        keys = iter(sorted(key for key in self._keys() if _number(key) > after))
         while ahead := [(key, store.read(key)) for key in islice(keys, READ_AHEAD)]:
             for key, part in ahead:
                 for line in bytes(part.result().value).decode().splitlines():
@@ -141,9 +147,29 @@ class Ledger:
                             f"{self._url}/{key} is damaged: delete it, and what it told of is computed again"
                         ) from error
 
+    def write_snapshot(self, state: dict[str, Any]) -> None:
+        """Write what all parts up to the last one amount to."""
+        write_key(self._url, f"{SNAPSHOTS}/{self.n_written:010d}.json", json.dumps(state).encode())
+
+    def read_snapshot(self) -> tuple[int, dict[str, Any]]:
+        """Return the newest snapshot, and the number of the last part that it covers; 0 and nothing without one."""
+        names = [key for key in list_keys(f"{self._url}/{SNAPSHOTS}") if key.endswith(".json")]
+        if not names:
+            return 0, {}
+        newest = max(names)
+        try:
+            state = json.loads(read_key(self._url, f"{SNAPSHOTS}/{newest}") or b"{}")
+        except ValueError:
+            return 0, {}
+        return int(newest.removesuffix(".json")), state if isinstance(state, dict) else {}
+
     def _keys(self) -> list[str]:
         keys = (key.decode() for key in open_keys(self._url).list().result())
-        return [key for key in keys if key.endswith(".jsonl")]
+        return [key for key in keys if key.endswith(".jsonl") and "/" not in key]
+
+
+def _number(key: str) -> int:
+    return int(key.partition("-")[0])
 
 
 def receipt_record(receipt: Receipt) -> dict[str, Any]:
