@@ -3,10 +3,15 @@ import json
 import pytest
 
 from connectome.errors import InputError
+from connectome.models.gpu_time import add_gpu_seconds
 from connectome.runtime.accounting import Accounts, rates
 from connectome.runtime.engine import MOST_RUNS
 from connectome.runtime.prices import Prices
+from connectome.runtime.run import run
+from connectome.stages.edges import Edges
 from connectome.store.ledger import Receipt, joined, receipt_of, receipt_record
+from connectome.workflow.workflow import Workflow
+from tests.tissue import workflow_content
 
 PRICES = Prices.model_validate(
     {
@@ -133,3 +138,16 @@ def test_the_default_price_table_says_what_it_assumes(tmp_path):
     assert "assumptions" in Prices.load().source
     with pytest.raises(InputError, match="there is no price table"):
         Prices.load(tmp_path / "none.yaml")
+
+
+def test_receipts_carry_seconds_of_the_accelerator(stored_affinities, tmp_path, monkeypatch):
+    process = Edges.process
+
+    def on_gpu(self, block, **inputs):
+        add_gpu_seconds(0.25)
+        return process(self, block, **inputs)
+
+    monkeypatch.setattr(Edges, "process", on_gpu)
+    content = workflow_content(tmp_path / "run", stored_affinities[0], (60, 35, 90))
+    stages = run(Workflow.parse(content), runner="serial").summary()["stages"]
+    assert {name: stage["gpu_seconds"] for name, stage in stages.items()} == dict.fromkeys(stages, 0.0) | {"edges": 0.5}
