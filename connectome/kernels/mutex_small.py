@@ -32,7 +32,7 @@ from connectome.kernels.mutex_sets import (
     with_room,
 )
 
-MOST_MEMBERS = 16
+MOST_MEMBERS = 8
 
 
 @jit
