@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -72,13 +73,21 @@ class Cluster:
         """Let a pool have `n` workers; those that go finish what they do."""
         spec = self._cluster.worker_spec
         names = sorted((name for name in spec if str(name).rpartition("-")[0] == pool), key=_number)
-        for name in names[n:]:
-            del spec[name]
+        self._dismiss(names[n:])
         free = iter(set(range(n + len(names))) - {_number(name) for name in names})
         for _ in range(n - len(names)):
             name = f"{pool}-{next(free)}"
             spec[name] = self._worker(pool)
-        self._cluster.loop.add_callback(self._cluster._correct_state)
+        if n > len(names):
+            self._cluster.loop.add_callback(self._cluster._correct_state)
+
+    def _dismiss(self, names: Sequence[object]) -> None:
+        """Tell workers to go politely; each takes its nanny with it, and nobody starts it again."""
+        for name in names:
+            nanny = self._cluster.workers.get(name)
+            del self._cluster.worker_spec[name]
+            if nanny is not None and nanny.pid is not None:
+                os.kill(nanny.pid, signal.SIGTERM)
 
     def register(self, plugin: WorkerPlugin) -> None:
         """Give a plugin to all workers, also to those that come later."""

@@ -44,12 +44,12 @@ class Leave(WorkerPlugin):  # type: ignore[misc]
             return
         loop = asyncio.get_running_loop()
 
-        def go() -> None:
+        def begin() -> None:
             if not _LEAVING.is_set():
                 _LEAVING.set()
                 self._going = loop.create_task(_leave(worker, _GRACE_S))
 
-        loop.add_signal_handler(signal.SIGTERM, go)
+        loop.add_signal_handler(signal.SIGTERM, begin)
 
 
 async def _leave(worker: Worker, grace_s: float) -> None:

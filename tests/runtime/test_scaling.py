@@ -1,0 +1,92 @@
+"""Scaling: with hysteresis in steps of a clock, and with a real cluster whose workers come and go."""
+
+from collections import Counter
+
+import pytest
+
+from connectome.runtime import scaling
+from connectome.runtime.cluster import Cluster
+from connectome.runtime.dask import DaskRunner
+from connectome.runtime.engine import execute
+from connectome.runtime.events import Heartbeat, TaskFailed, TasksLost
+from connectome.runtime.queues import Progress
+from connectome.runtime.scaling import GROW_S, SHRINK_S, Limits, Scaler
+from tests.runtime.troubled import KnowsTroubled, notes_of, troubled_plan
+
+
+class Asked:
+    def __init__(self):
+        self.calls, self.now = [], 0.0
+
+    def scale(self, pool, n):
+        self.calls.append((pool, n))
+
+    def beat(self, scaler, seconds, **queued):
+        for _ in range(int(seconds / 0.5)):
+            self.now += 0.5
+            scaler(Heartbeat({}, queued))
+
+
+@pytest.fixture
+def asked():
+    return Asked()
+
+
+def test_a_pool_grows_while_tasks_wait_up_to_its_maximum(asked):
+    scaler = Scaler(asked, {"cpu": Limits(1, 6)}, lambda: asked.now)
+    asked.beat(scaler, 20, cpu=100)
+    assert asked.calls == [("cpu", 2), ("cpu", 4), ("cpu", 6)]
+
+
+def test_a_pool_grows_by_no_more_than_what_waits(asked):
+    scaler = Scaler(asked, {"cpu": Limits(8, 100)}, lambda: asked.now)
+    asked.beat(scaler, GROW_S + 0.5, cpu=3)
+    assert asked.calls == [("cpu", 11)]
+
+
+def test_a_pool_shrinks_only_after_a_long_time_without_work(asked):
+    scaler = Scaler(asked, {"gpu": Limits(0, 4), "cpu": Limits(1, 1)}, lambda: asked.now)
+    asked.beat(scaler, 3 * GROW_S + 1, gpu=9)
+    assert asked.calls == [("gpu", 1), ("gpu", 2), ("gpu", 4)]
+    for _ in range(5):  # short pauses change nothing
+        asked.beat(scaler, SHRINK_S - 2)
+        asked.beat(scaler, 1, gpu=1)
+    assert len(asked.calls) == 3
+    asked.beat(scaler, 4 * SHRINK_S)
+    assert asked.calls[3:] == [("gpu", 2), ("gpu", 1), ("gpu", 0)]
+
+
+def test_work_for_other_pools_is_none_of_its_business(asked):
+    scaler = Scaler(asked, {"cpu": Limits(1, 4)}, lambda: asked.now)
+    asked.beat(scaler, 20, gpu=50)
+    assert asked.calls == []
+
+
+def test_a_local_cluster_grows_and_shrinks_and_nothing_is_computed_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "GROW_S", 0.5)
+    log = str(tmp_path / "log")
+    plan, dataset = troubled_plan(tmp_path / "run", 200, {"seconds": 0.05, "log": log})
+    with Cluster({"cpu": 1}) as cluster:
+        cluster.register(KnowsTroubled())
+        runner, events = DaskRunner(dataset, address=cluster.address), []
+        scaler, shrunk = Scaler(cluster, {"cpu": Limits(1, 2)}), []
+
+        def listen(event):
+            events.append(event)
+            if not shrunk:
+                scaler(event)
+            if not shrunk and isinstance(event, Heartbeat) and event.workers.get("cpu") == 2 and len(pids()) == 2:
+                shrunk.append(cluster.scale("cpu", 1))
+
+        def pids():
+            return {pid for _, _, _, pid, *_ in notes_of(log)}
+
+        try:
+            ended = execute(plan, runner, progress := Progress(plan), [listen])
+        finally:
+            runner.close()
+        assert (ended.quarantined, progress.done["troubled"].count) == ((), 200)
+        assert shrunk
+        assert cluster.n_workers == {"cpu": 1}
+    assert not any(isinstance(event, TaskFailed | TasksLost) for event in events)
+    assert set(Counter(x for word, _, x, *_ in notes_of(log) if word == "begun").values()) == {1}
