@@ -41,6 +41,7 @@ def run(
     runner: options.RunnerName = "dask",
     workers: options.Workers = None,
     redo: Annotated[bool, typer.Option(help="Compute again what changed parameters make stale.")] = False,
+    secure: Annotated[bool, typer.Option("--secure", help="Encrypt the local cluster's connections.")] = False,
     prices: options.PriceTable = None,
     metrics: Annotated[
         str | None,
@@ -66,6 +67,7 @@ def run(
                 parsed,
                 runner=runner,
                 n_workers=options.pools(workers),
+                is_secure=secure,
                 redo=redo,
                 prices=table,
                 display=display,

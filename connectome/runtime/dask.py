@@ -207,6 +207,11 @@ class DaskRunner:
                     client = Client(
                         self._address, timeout=CLIENT_PATIENCE, set_as_default=False, security=self._security
                     )
+            except TypeError as error:  # what Dask raises where it has no keys
+                raise InputError(
+                    f"{self._address} wants keys: set distributed.comm.tls (ca-file, client.cert, client.key) in "
+                    "Dask's settings"
+                ) from error
             except (OSError, ValueError) as error:
                 if time.monotonic() < until and patience_s > 10:
                     time.sleep(0.5)

@@ -67,6 +67,7 @@ def run(
     *,
     runner: str = "dask",
     n_workers: Workers = None,
+    is_secure: bool = False,
     redo: bool = False,
     prices: Prices | None = None,
     display: ProgressDisplay | None = None,
@@ -81,6 +82,8 @@ def run(
         ``serial``, ``dask`` (a LocalCluster) or a scheduler's ``tcp://`` address.
     n_workers : int or mapping of str to int, optional
         Worker processes of the LocalCluster, of each pool where there are several; one per core where not given.
+    is_secure : bool
+        Encrypt and authenticate the LocalCluster's connections, with keys made for the run.
     redo : bool
         Compute again what changed parameters make stale.
     prices : Prices, optional
@@ -90,7 +93,7 @@ def run(
     metrics : str, optional
         ``PORT`` or ``HOST:PORT`` where Prometheus may read how the run goes; a port alone is of this machine only.
     """
-    make, prices = _runner_of(runner, n_workers), prices or Prices.load()
+    make, prices = _runner_of(runner, n_workers, is_secure=is_secure), prices or Prices.load()
     named = n_workers if isinstance(n_workers, Mapping) else ()
     prices.check([*named, *(stage.pool for stage in workflow.running_stages)])
     forget_volumes()
@@ -145,13 +148,17 @@ def replay(dataset_url: str, task: Task) -> str:
     return f"{task} done in {receipt.wall_s:.2f} s"
 
 
-def _runner_of(name: str, workers: Workers) -> Callable[[Plan, Dataset], Runner]:
+def _runner_of(name: str, workers: Workers, *, is_secure: bool) -> Callable[[Plan, Dataset], Runner]:
     if workers == 0 or min(pools_of(workers).values(), default=0) < 1:
         raise InputError(f"--workers is {workers}; at least 1 is wanted in each pool")
+    if is_secure and name != "dask" and not name.startswith("tls://"):
+        raise InputError(f"--secure encrypts --runner dask, got --runner {name}: use that, or a tls:// scheduler")
     if name == "serial":
         return SerialRunner
     if name == "dask":
-        return lambda plan, dataset: DaskRunner(dataset, workers=_checked_pools(plan, pools_of(workers)))
+        return lambda plan, dataset: DaskRunner(
+            dataset, workers=_checked_pools(plan, pools_of(workers)), is_secure=is_secure
+        )
     if "://" in name:
         return lambda _, dataset: DaskRunner(dataset, address=name, is_secure=name.startswith("tls://"))
     raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")

@@ -1,0 +1,76 @@
+"""TLS between client, scheduler and workers: who has no key is refused."""
+
+import dask
+import pytest
+import yaml
+from distributed import Client, Security
+
+from connectome.errors import InputError
+from connectome.runtime.cluster import Cluster
+from connectome.runtime.dask import DaskRunner
+from connectome.runtime.engine import execute
+from connectome.runtime.queues import Progress
+from connectome.runtime.run import run
+from connectome.workflow.workflow import Workflow
+from tests.runtime.services import services
+from tests.runtime.troubled import troubled_plan
+from tests.tissue import workflow_content
+
+
+def test_a_local_run_is_encrypted_on_request(stored_affinities, tmp_path):
+    content = workflow_content(tmp_path / "run", stored_affinities[0], (60, 70, 90))
+    assert run(Workflow.parse(content), n_workers=1, is_secure=True).is_complete
+
+
+def test_a_client_without_keys_is_refused():
+    with Cluster({"cpu": 1}, is_secure=True) as cluster:
+        assert cluster.address.startswith("tls://")
+        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
+            Client(cluster.address, timeout="3s", set_as_default=False)
+        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
+            Client(cluster.address.replace("tls", "tcp"), timeout="3s", set_as_default=False)
+        stranger = Security.temporary()
+        with pytest.raises(OSError):  # noqa: PT011
+            Client(cluster.address, timeout="3s", set_as_default=False, security=stranger)
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """Dask's settings with a key pair of our own, in the environment."""
+    made, settings = Security.temporary(), {}
+    (tmp_path / "ca.pem").write_text(made.tls_ca_file)
+    (tmp_path / "cert.pem").write_text(made.tls_client_cert)
+    (tmp_path / "key.pem").write_text(made.tls_client_key)
+    settings["DASK_DISTRIBUTED__COMM__TLS__CA_FILE"] = str(tmp_path / "ca.pem")
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT"] = str(tmp_path / "cert.pem")
+        settings[f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY"] = str(tmp_path / "key.pem")
+    return settings
+
+
+def test_tls_scheduler_and_worker_with_keys_of_dask_settings(tmp_path, keys):
+    plan, dataset = troubled_plan(tmp_path / "run", 10)
+    with services(tmp_path, **keys) as started:
+        scheduler = started.scheduler(0, "127.0.0.1", "--secure")
+        assert scheduler.address.startswith("tls://")
+        assert "of pool cpu" in started.worker(scheduler.address).first_line()
+        tls = {"ca-file": "ca.pem", "client.cert": "cert.pem", "client.key": "key.pem"}
+        with dask.config.set({f"distributed.comm.tls.{name}": str(tmp_path / file) for name, file in tls.items()}):
+            runner = DaskRunner(dataset, address=scheduler.address, is_secure=True)
+            try:
+                ended = execute(plan, runner, progress := Progress(plan), [])
+            finally:
+                runner.close()
+        assert (ended.quarantined, progress.done["troubled"].count) == ((), 10)
+        with pytest.raises(InputError, match="keys"):
+            DaskRunner(dataset, address=scheduler.address, is_secure=True)
+
+
+def test_secure_is_for_dask_alone(tmp_path, stored_affinities):
+    file = tmp_path / "workflow.yaml"
+    file.write_text(yaml.safe_dump(workflow_content(tmp_path / "run", stored_affinities[0])))
+    with services(tmp_path) as started:
+        process = started.start("run", file, "--runner", "serial", "--secure")
+        assert process.wait(60) == 2
+        assert "--secure" in started.errors()
+    assert not (tmp_path / "run").exists()
