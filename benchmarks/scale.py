@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +28,10 @@ from connectome.runtime.recorder import Recorder, recall
 from connectome.stages import BlockStage, registry
 from connectome.stages.stage import VoxelSize
 from connectome.workflow.workflow import Workflow
+
+
+MOST_GROWTH_MB, LEAST_TOGETHER, LEAST_ALONE, SLOWER = 150, 1500, 300, 0.9
+"""What the run must show; a tenth is the noise of a shared machine."""
 
 
 class Nothing(BlockStage):
@@ -89,14 +94,16 @@ def measure(n_blocks: int, address: str, pids: list[int]) -> dict[str, Any]:
             runner.close()
     rates = [(b[0] - a[0]) / (b[1] - a[1]) for a, b in zip(watch.points, watch.points[1:], strict=False)]
     tenth = max(1, len(rates) // 10)
+    early, last = watch.points[min(1, len(watch.points) - 1)][2], watch.points[-1][2]
     return {
         "blocks": watch.n,
         "seconds": round(ended.seconds, 1),
         "blocks_per_s": round(watch.n / ended.seconds),
         "blocks_per_s_first_tenth": round(sum(rates[:tenth]) / tenth),
         "blocks_per_s_last_tenth": round(sum(rates[-tenth:]) / tenth),
-        "memory_after_10000_mb": round(watch.points[min(1, len(watch.points) - 1)][2] / 1e6, 1),
-        "memory_at_end_mb": round(watch.points[-1][2] / 1e6, 1),
+        "driver_and_scheduler_mb_after_10000": round(early / 1e6, 1),
+        "driver_and_scheduler_mb_at_end": round(last / 1e6, 1),
+        "driver_and_scheduler_mb_growth": round((last - early) / 1e6, 1),
         "workers_mb": [round(psutil.Process(pid).memory_info().rss / 1e6, 1) for pid in pids if psutil.pid_exists(pid)],
     }
 
@@ -116,7 +123,21 @@ def main() -> int:
         superblock, engine.MOST_TASKS = engine.MOST_TASKS, 1
         alone = measure(arguments.alone, cluster.address, pids)
         engine.MOST_TASKS = superblock
-    sys.stdout.write(json.dumps({"workers": arguments.workers, "superblocks": together, "alone": alone}) + "\n")
+    verdicts = {
+        "memory_grew_below_150_mb": together["driver_and_scheduler_mb_growth"] < MOST_GROWTH_MB,
+        "no_slower_at_the_end": together["blocks_per_s_last_tenth"] >= SLOWER * together["blocks_per_s_first_tenth"],
+        "superblocks_1500_per_s": together["blocks_per_s"] >= LEAST_TOGETHER,
+        "alone_300_per_s": alone["blocks_per_s"] >= LEAST_ALONE,
+    }
+    figures = {
+        "workers": arguments.workers,
+        "load_average": round(os.getloadavg()[0], 1),
+        "driver_and_scheduler": "one process, as in every local run: its memory is that of both",
+        "superblocks": together,
+        "alone": alone,
+        "verdicts": verdicts,
+    }
+    sys.stdout.write(json.dumps(figures) + "\n")
     return 0
 
 
