@@ -1,8 +1,9 @@
 """`python -m benchmarks.efficiency`: what a second worker brings, and what 1,000 workers wait for the scheduler.
 
-First, stages that need no accelerator run from stored affinities with 1 and with 2 worker processes in turn; the best
-of several repeats counts. Other work on the machine takes from the second worker: `efficiency_processor` leaves it
-out, being the processor seconds of the same work (1 to 2 workers) times the share of time that workers were busy.
+First, stages that need no accelerator run from stored affinities with 1 and with 2 worker processes in turn, which
+have begun already; the best of several repeats counts. Other work on the machine takes from the second worker:
+`efficiency_processor` leaves it out, being the processor seconds of the same work (1 to 2 workers) times the share
+of time that workers were busy.
 
 Then 1,000 real Dask workers, a thread each in a few processes, get tasks that sleep from a real scheduler and the
 real engine. The overhead is the share of time that workers wait for a task, from when all are busy until the last
@@ -29,7 +30,7 @@ from distributed import Worker
 
 from benchmarks.machine import ROOT, commit, hardware
 from connectome.geometry import Block, Box
-from connectome.runtime.cluster import SETTINGS, Cluster
+from connectome.runtime.cluster import SETTINGS, Cluster, one_cluster
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import execute
 from connectome.runtime.events import Event, Heartbeat, TasksDone
@@ -80,20 +81,21 @@ def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
         {"stage": "phantom", "shape": (size,) * 3, "voxel_size_nm": (10, 10, 10), "seed": 0},
         {"stage": "affinities", "network": "phantom"},
     ]
-    _run(folder / "image", stages, 2)
+    _run(folder / "image", stages, "dask")
     affinities = str(folder / "image" / "volumes" / "affinities")
-    _run(folder / "warm", SEGMENTING, 2, affinities=affinities)
     taken: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     load = []
-    for number in range(repeats):
-        for n_workers in (1, 2) if number % 2 == 0 else (2, 1):
-            load.append(os.getloadavg()[0])
-            outcome = _run(folder / f"{number}-{n_workers}", SEGMENTING, n_workers, affinities=affinities)
-            summary = outcome.summary()
-            cpu = sum(stage["cpu_seconds"] for stage in summary["stages"].values())
-            busy = sum(stage["busy_seconds"] for stage in summary["stages"].values())
-            figures = {"seconds": outcome.ended.seconds, "cpu": cpu, "utilisation": summary["utilisation"]}
-            taken[n_workers].append({**figures, "cpu_share": cpu / busy})
+    with one_cluster("dask", 1) as one, one_cluster("dask", 2) as two:
+        runners = {1: one, 2: two}
+        for n_workers, runner in runners.items():
+            # What a worker does once: import, load kernels. Not counted.
+            _run(folder / f"warm-{n_workers}", SEGMENTING, runner, affinities=affinities)
+        for number in range(repeats):
+            for n_workers in (1, 2) if number % 2 == 0 else (2, 1):
+                load.append(os.getloadavg()[0])
+                place = folder / f"{number}-{n_workers}"
+                outcome = _run(place, SEGMENTING, runners[n_workers], affinities=affinities)
+                taken[n_workers].append(_taken(outcome))
     best = {n: min(each["seconds"] for each in runs) for n, runs in taken.items()}
     cpu = {n: min(each["cpu"] for each in runs) for n, runs in taken.items()}
     used = {n: max(each["utilisation"] for each in runs) for n, runs in taken.items()}
@@ -113,13 +115,25 @@ def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path, stages: Any, n_workers: int, **given: str) -> Outcome:
+def _taken(outcome: Outcome) -> dict[str, float]:
+    summary = outcome.summary()
+    cpu = sum(stage["cpu_seconds"] for stage in summary["stages"].values())
+    busy = sum(stage["busy_seconds"] for stage in summary["stages"].values())
+    return {
+        "seconds": outcome.ended.seconds,
+        "cpu": cpu,
+        "utilisation": summary["utilisation"],
+        "cpu_share": cpu / busy,
+    }
+
+
+def _run(folder: Path, stages: Any, runner: str, **given: str) -> Outcome:
     content = {
         "dataset": {"url": str(folder), **given},
         "grid": {"block": (64, 64, 64)},
         "stages": list(stages),
     }
-    outcome = run(Workflow.parse(content), n_workers=n_workers)
+    outcome = run(Workflow.parse(content), runner=runner)
     if not outcome.is_complete:
         raise SystemExit(f"{folder} did not end: {outcome.ended.quarantined}")
     return outcome
