@@ -1,4 +1,4 @@
-"""Commands about time and money: what a larger run would take."""
+"""Commands about time and money: how a run stands, and what a larger one would take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,38 @@ from connectome.errors import InputError
 from connectome.runtime.terminal import rate_texts, show, table_of
 
 commands = typer.Typer()
+
+
+@commands.command()
+def status(
+    dataset: Annotated[str, typer.Argument(help="A dataset, of a run that goes on or not.")],
+    prices: options.PriceTable = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print how a run stands, from its ledger: done, rate, time left, workers, spend, quarantine."""
+    from connectome.runtime.prices import Prices
+    from connectome.runtime.status import status_of
+
+    found = status_of(dataset, Prices.load(prices))
+    if as_json:
+        print(json.dumps(found.plain()))
+        return
+    titles = ("done", "quarantined", "failed tries", "lost", "tasks/s", "voxels/s", "seconds per task")
+    table = table_of(f"{found.dataset}: {found.state}", "pass", *titles)
+    for each in found.passes:
+        counts = (each.quarantined, each.failed, each.lost)
+        seconds = "" if each.seconds_per_task is None else f"{each.seconds_per_task:.3g}"
+        rates = (f"{each.tasks_per_s:g}", f"{each.voxels_per_s:,.0f}")
+        table.add_row(each.name, f"{each.done:,}/{each.total:,}", *(f"{n:,}" for n in counts), *rates, seconds)
+    show(table)
+    if found.driver is not None:
+        is_held = "held by" if found.driver.is_running else "last held by"
+        print(f"{is_held} process {found.driver.pid} on {found.driver.host}, last heartbeat {found.driver.seen}")
+    workers = ", ".join(f"{pool} {n:,}" for pool, n in found.workers.items()) or "none"
+    print(f"workers{'' if found.state == 'running' else ' of the last run'}: {workers}")
+    print(f"spent ${found.usd_spent:,.4f}{_to_come(found.seconds_left, found.usd_to_come, found.is_lower_bound)}")
+    for item in found.quarantined:
+        print(f"quarantined: {item.task}: {item.error}\n  {item.replay}")
 
 
 @commands.command()
@@ -77,6 +109,14 @@ def _show_estimate(found: dict[str, Any]) -> None:
                 f"left out, {each['dataset']} ({each['voxels']:,} voxels): ${each['predicted_usd']:,.4f} predicted, "
                 f"${each['measured_usd']:,.4f} measured: {100 * each['usd_error']:+.1f} %"
             )
+
+
+def _to_come(seconds: float | None, usd: float | None, is_lower_bound: bool) -> str:
+    if seconds is None or usd is None:
+        return "; what is to come is not known yet"
+    if not seconds and not usd and not is_lower_bound:
+        return ""
+    return f"; to come{' at least' if is_lower_bound else ''} {_clock(seconds)} and ${usd:,.4f}"
 
 
 def _clock(seconds: float) -> str:
