@@ -151,6 +151,7 @@ def object_store(rate: float, seed: int) -> Iterator[tuple[str, str | None]]:
     """Run an S3 server behind the faulty proxy; yield the bucket's URL and the proxy's."""
     import boto3
     from moto.server import ThreadedMotoServer
+
     from tests.faulty_proxy import faulty_proxy
 
     os.environ.update(KEYS)

@@ -29,7 +29,6 @@ from connectome.stages import BlockStage, registry
 from connectome.stages.stage import VoxelSize
 from connectome.workflow.workflow import Workflow
 
-
 MOST_GROWTH_MB, LEAST_TOGETHER, LEAST_ALONE, SLOWER = 150, 1500, 300, 0.9
 """What the run must show; a tenth is the noise of a shared machine."""
 
