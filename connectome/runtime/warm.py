@@ -24,7 +24,7 @@ from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mut
 from connectome.kernels.mutex_watershed import mutex_watershed
 from connectome.kernels.relabel import relabel, relabel_pyramid
 from connectome.runtime.run import run
-from connectome.stages import registry
+from connectome.stages import Stage, registry
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
 from connectome.workflow.workflow import Workflow
@@ -35,7 +35,12 @@ VOXEL_SIZE_NM = (19.0, 20.0, 21.0)
 """Without a common divisor, so that squared distances outgrow 16 bits within a small block."""
 SEGMENTING = ("fragments", "edges", "agglomeration", "segmentation")
 PARAMETERS: dict[str, Any] = {"small_size": 20, "small_threshold": 0.3, "dust_size": 10}
-NUMBERS: tuple[dict[str, Any], ...] = ({"cap_nm": 200.0}, {"flavour": "affinity", "high": 200})
+NUMBERS: tuple[dict[str, Any], ...] = (
+    {"cap_nm": 200.0},
+    {"flavour": "affinity", "high": 200},
+    {"cells": [32, 32, 40]},
+    {"root_level": 1},
+)
 """Numbers that lead to other kernels or wider types than the defaults."""
 N_PAIRS = 1 << 16
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (0, -3, 0), (0, 0, -3))
@@ -114,7 +119,12 @@ def segmentations() -> Iterator[list[dict[str, Any]]]:
 
     Stages that have a parameter of one name, such as the linkage, get it together.
     """
-    fields = {name: registry()[name].model_fields for name in SEGMENTING}
+    # How a stage is run, which every stage can be told, changes no kernel.
+    shared = Stage.model_fields
+    fields = {
+        name: {key: field for key, field in registry()[name].model_fields.items() if key not in shared}
+        for name in SEGMENTING
+    }
     changes: list[dict[str, Any]] = [{}, *NUMBERS]
     for key, field in {key: field for each in fields.values() for key, field in each.items()}.items():
         values = (False, True) if field.annotation is bool else get_args(field.annotation)

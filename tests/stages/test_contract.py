@@ -121,7 +121,9 @@ def chain(block_shape, last, empty=False):
 
 
 def test_every_stage_is_covered():
-    assert sorted(registry()) == sorted(ORDER) == sorted(EXAMPLES)
+    """Other tests add stages of their own."""
+    ours = sorted(name for name, stage in registry().items() if stage.__module__.startswith("connectome."))
+    assert ours == sorted(ORDER) == sorted(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", ORDER)
