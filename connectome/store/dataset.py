@@ -14,7 +14,7 @@ from typing import Any
 from connectome.errors import InputError
 from connectome.store.ledger import Ledger
 from connectome.store.locations import Location, delete_keys, read_key, write_key
-from connectome.store.table import Table, delete_folder
+from connectome.store.table import Table
 from connectome.store.volume import Volume, abandon
 
 RECORD = "dataset.json"
@@ -68,4 +68,4 @@ class Dataset:
         delete_keys(self.volume_url(name))
 
     def delete_table(self, name: str) -> None:
-        delete_folder(f"{self.url}/tables/{name}")
+        delete_keys(f"{self.url}/tables/{name}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import tensorstore as ts
 
 from connectome.errors import DiskFullError, InputError
+from connectome.store.retries import reason_of, retry_settings
 
 Spec = dict[str, Any]
 
@@ -91,15 +91,7 @@ def is_dataset(container: str) -> bool:
 @functools.cache
 def context() -> Any:
     """Return the process's TensorStore context. Nothing is cached: each voxel is wanted once."""
-    patient = {"max_retries": 10, "initial_delay": "0.5s", "max_delay": "30s"}
-    return ts.Context(
-        {
-            "cache_pool": {"total_bytes_limit": 0},
-            "gcs_request_retries": patient,
-            "s3_request_retries": patient,
-            "http_request_retries": {"max_retries": 3, "initial_delay": "0.5s", "max_delay": "4s"},
-        }
-    )
+    return ts.Context({"cache_pool": {"total_bytes_limit": 0}, **retry_settings()})
 
 
 def kvstore_spec(url: str, path: str = "") -> Spec:
@@ -139,7 +131,7 @@ def read_key(url: str, key: str) -> bytes | None:
     except STORE_ERRORS as error:
         if _is_absence(url, error):
             return None
-        raise StoreError(f"cannot read {url}/{key}: {first_line(error)}") from error
+        raise StoreError(f"cannot read {url}/{key}: {reason_of(error)}") from error
     return bytes(answer.value) if answer.state == "value" else None
 
 
@@ -158,31 +150,69 @@ def list_keys(url: str) -> list[str]:
     try:
         return [key.decode() for key in open_keys(url).list().result()]
     except STORE_ERRORS as error:
-        raise StoreError(f"cannot list {url}: {first_line(error)}") from error
+        raise StoreError(f"cannot list {url}: {reason_of(error)}") from error
+
+
+def create_key(url: str, key: str, value: bytes) -> bool:
+    """Write `value` at `key` below `url` if nothing is there, and say whether it is ours that is there.
+
+    Of many that create one key at the same time, one is told yes. `value` must be like no other's: it is read
+    back, because the answer to a write that did succeed may get lost, and trying it again then finds the key.
+    """
+    if scheme_of(url) in READ_ONLY:
+        raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
+    if scheme_of(url) == "gs":
+        _create_in_google(url, key, value)
+    else:
+        try:
+            store = open_keys(url)
+            before = store.read(key).result()
+            if before.state != "value":
+                store.write(key, value, if_equal=before.stamp.generation).result()
+        except STORE_ERRORS as error:
+            raise write_error(url, error) from error
+    return read_key(url, key) == value
+
+
+def _create_in_google(url: str, key: str, value: bytes) -> None:
+    # Through gcsfs, since fake-gcs-server heeds conditions in multipart uploads alone, which TensorStore does
+    # not send. gcsfs tries again by itself, as TensorStore does.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # its probes hang with emulators
+    import gcsfs
+
+    emulator = os.environ.get("TENSORSTORE_GCS_HTTP_URL")
+    system = gcsfs.GCSFileSystem(endpoint_url=emulator, token="anon" if emulator else None, use_listings_cache=False)
+    try:
+        system.pipe_file(f"{url.removeprefix('gs://')}/{key}", value, mode="create")
+    except FileExistsError:
+        return
+    except (OSError, ValueError, gcsfs.retry.HttpError) as error:
+        raise write_error(url, error) from error
 
 
 def delete_key(url: str, key: str) -> None:
     """Delete `key` below `url`; there need not be one."""
-    open_keys(url).delete_range(ts.KvStore.KeyRange(key, key + "\0")).result()
+    _delete(url, ts.KvStore.KeyRange(key, key + "\0"))
 
 
 def delete_keys(url: str) -> None:
     """Delete every key below `url`."""
-    open_keys(url).delete_range(ts.KvStore.KeyRange()).result()
+    _delete(url, ts.KvStore.KeyRange())
+
+
+def _delete(url: str, keys: Any) -> None:
+    try:
+        open_keys(url).delete_range(keys).result()
+    except STORE_ERRORS as error:
+        raise StoreError(f"cannot delete {url}: {reason_of(error)}") from error
 
 
 def write_error(url: str, error: Exception) -> InputError:
     """Turn a failed write into one sentence; a full disk has its own."""
-    text = first_line(error)
-    if "No space left" in text or "ENOSPC" in text or "Disk quota" in text:
+    text = str(error)
+    if any(word in text for word in ("No space left", "ENOSPC", "Disk quota")):
         return DiskFullError(f"the disk is full: writing {url} failed; free space and run the command again")
-    return StoreError(f"cannot write {url}: {text}")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error without TensorStore's code and annotations."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^[A-Z_]+: ", "", re.split(r" \[\w+='", line)[0])
+    return StoreError(f"cannot write {url}: {reason_of(error)}")
 
 
 def _is_absence(url: str, error: Exception) -> bool:

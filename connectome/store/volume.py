@@ -26,7 +26,6 @@ from connectome.store.locations import (
     context,
     delete_key,
     delete_keys,
-    first_line,
     list_keys,
     read_key,
     scheme_of,
@@ -35,6 +34,7 @@ from connectome.store.locations import (
 )
 from connectome.store.names import no_such_array
 from connectome.store.pyramid import check_factors, pyramid_factors
+from connectome.store.retries import reason_of
 
 INCOMPLETE = ".incomplete"
 
@@ -191,7 +191,7 @@ class Volume:
             source = self._open_levels(level, must_exist) if must_exist else self._level(level)
             array = source[(..., *inside.slices)].read(order="C").result()
         except STORE_ERRORS as error:
-            raise StoreError(f"cannot read {box} of {self.url}: {first_line(error)}") from error
+            raise StoreError(f"cannot read {box} of {self.url}: {reason_of(error)}") from error
         return np.asarray(array)
 
     def write(self, box: Box, array: npt.NDArray[Any], level: int = 0) -> None:
@@ -245,7 +245,7 @@ def _open_level(url: str, layout: Layout, level: int, must_exist: bool = False) 
     try:
         array = ts.open({**layout.specs[level], **options}, open=True, context=context()).result()
     except STORE_ERRORS as error:
-        raise StoreError(f"cannot open level {level} of {url}: {first_line(error)}") from error
+        raise StoreError(f"cannot open level {level} of {url}: {reason_of(error)}") from error
     axes = layout.axes[-array.rank :]
     if array.rank != len(axes):
         raise StoreError(f"{url} has {array.rank} dimensions, but its axes are {layout.axes!r}")
@@ -278,7 +278,8 @@ def _claim(url: str, *, delete_existing: bool) -> None:
 
 def _build(url: str, blueprint: Blueprint) -> None:
     for spec in blueprint.arrays:
-        ts.open(spec, create=True, context=context()).result()
+        # An array that is there is ours: nothing was, and the answer to writing its description got lost.
+        ts.open(spec, open=True, create=True, context=context()).result()
     for key, text in blueprint.keys.items():
         write_key(url, key, text.encode())
 

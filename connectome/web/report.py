@@ -14,7 +14,7 @@ import yaml
 from connectome.errors import InputError
 from connectome.runtime.history import History, read_history
 from connectome.store.dataset import Dataset
-from connectome.store.table import write_whole
+from connectome.store.locations import write_key
 from connectome.web.bill import bill_section, memory_section, traffic_section
 from connectome.web.charts import Series, size_histogram
 from connectome.web.markup import Markup, cell, element, head_cell, join, note, page, row, section, table
@@ -44,7 +44,7 @@ def write_report(dataset: Dataset, plan: Plan, summary: Summary) -> str:
     """
     url = f"{dataset.url}/report.html"
     title = f"{_name(dataset)}: segmentation report"
-    write_whole(url, page(title, report_body(dataset, plan, summary)).encode())
+    write_key(dataset.url, "report.html", page(title, report_body(dataset, plan, summary)).encode())
     return url
 
 

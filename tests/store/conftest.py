@@ -1,0 +1,1 @@
+from tests.object_stores import bucket, gs, s3  # noqa: F401
