@@ -25,6 +25,7 @@ from connectome.runtime.work import forget_volumes, perform
 from connectome.stages.stage import VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_record
+from connectome.store.run_lock import RunLock
 from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
@@ -97,31 +98,34 @@ def run(
     named = n_workers if isinstance(n_workers, Mapping) else ()
     prices.check([*named, *(stage.pool for stage in workflow.running_stages)])
     forget_volumes()
-    plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
-    progress, accounts = recall(dataset, plan)
-    recorder = Recorder(dataset, accounts, progress)
-    cleaner = Cleaner(plan, dataset, progress)
-    listeners: list[Listener] = [recorder, cleaner, *([display] if display else [])]
-    if display is not None:
-        display.follow(accounts, prices)
-    served = Metrics(accounts, prices, metrics) if metrics is not None else None
-    if served is not None:
-        listeners.append(served)
+    with RunLock(Dataset.at(workflow.dataset.url).url) as lock:
+        plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
+        progress, accounts = recall(dataset, plan)
+        recorder = Recorder(dataset, accounts, progress)
+        # The lock first: once it is lost, nothing more is written to the ledger.
+        cleaner = Cleaner(plan, dataset, progress)
+        listeners: list[Listener] = [lock.check, recorder, cleaner, *([display] if display else [])]
         if display is not None:
-            display.say(f"metrics: {served.url}")
-    executor = make(plan, dataset)
-    try:
-        ended = execute(plan, executor, progress, listeners)
-    except BaseException:
-        recorder.flush()
-        raise
-    finally:
-        executor.close()
+            display.follow(accounts, prices)
+        served = Metrics(accounts, prices, metrics) if metrics is not None else None
         if served is not None:
-            served.close()
-    _finish_volumes(plan, dataset, progress)
-    scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
-    cleaner.finish()
+            listeners.append(served)
+            if display is not None:
+                display.say(f"metrics: {served.url}")
+        executor = make(plan, dataset)
+        try:
+            ended = execute(plan, executor, progress, listeners)
+        except BaseException:
+            lock.check()
+            recorder.flush()
+            raise
+        finally:
+            executor.close()
+            if served is not None:
+                served.close()
+        _finish_volumes(plan, dataset, progress)
+        scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
+        cleaner.finish()
     return Outcome(dataset, plan, ended, accounts, prices, scores)
 
 
@@ -143,8 +147,10 @@ def replay(dataset_url: str, task: Task) -> str:
     missing = [str(needed) for needed in plan.dependencies(task) if not progress.is_done(needed)]
     if missing:
         raise InputError(f"{task} needs {missing[0]}, which is not done: run the workflow, or replay that first")
-    receipt = perform(plan, dataset, task)
-    dataset.ledger.append([receipt_record(receipt)])
+    with RunLock(dataset.url) as lock:
+        receipt = perform(plan, dataset, task)
+        lock.check()
+        dataset.ledger.append([receipt_record(receipt)])
     return f"{task} done in {receipt.wall_s:.2f} s"
 
 

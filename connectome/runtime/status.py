@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from connectome.errors import InputError
@@ -18,12 +15,8 @@ from connectome.runtime.prices import Prices
 from connectome.runtime.queues import Progress
 from connectome.runtime.recorder import recall
 from connectome.store.dataset import Dataset
-from connectome.store.locations import list_keys, read_key
+from connectome.store.run_lock import latest_claim
 from connectome.workflow.plan import Pass, Plan, Task
-
-FOLDER = "run.lock"
-STALE_S = 60.0
-"""A driver that was not seen for so long has stopped."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +142,8 @@ def status_of(dataset_url: str, prices: Prices, now_s: float | None = None) -> S
 
 def read_driver(dataset_url: str) -> Driver | None:
     """Return who holds a dataset or held it last; None where nobody did."""
-    folder = f"{dataset_url}/{FOLDER}"
-    names = sorted(key for key in list_keys(folder) if re.fullmatch(r"\d{10}\.json", key))
-    content = read_key(folder, names[-1]) if names else None
-    if content is None:
-        return None
-    claim = json.loads(content)
-    seen = datetime.strptime(claim["seen"], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
-    is_stale = datetime.now(UTC).timestamp() - seen.timestamp() > STALE_S
-    return Driver(claim["host"], claim["pid"], claim["since"], claim["seen"], not (claim["is_released"] or is_stale))
+    _, claim = latest_claim(dataset_url)
+    return Driver(claim.host, claim.pid, claim.since, claim.seen, claim.is_held) if claim else None
 
 
 def _pass(

@@ -16,6 +16,7 @@ from connectome.runtime.run import run
 from connectome.runtime.status import status_of
 from connectome.stages.edges import Edges
 from connectome.store.ledger import Receipt, receipt_record
+from connectome.store.run_lock import Claim
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
 
@@ -94,8 +95,8 @@ def test_the_run_lock_says_who_runs(stored_affinities, tmp_path):
     lock.mkdir(exist_ok=True)
     for number, ago_s, is_released in ((7, 1, False), (8, 1, True), (9, 3600, False)):
         seen = f"{datetime.now(UTC) - timedelta(seconds=ago_s):%Y-%m-%d %H:%M:%S UTC}"
-        claim = {"host": "far", "pid": 5, "since": seen, "seen": seen, "is_released": is_released}
-        (lock / f"{number:010d}.json").write_text(json.dumps(claim))
+        claim = Claim("token", "far", "other", 5, "", seen, seen, is_released=is_released)
+        (lock / f"{number:010d}.json").write_bytes(claim.content())
         found = status_of(dataset.url, PRICES)
         assert (found.driver.host, found.driver.pid, found.driver.seen) == ("far", 5, seen)
         assert found.state == ("running" if number == 7 else "stopped")
