@@ -25,6 +25,7 @@ from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import Receipt, joined
 from connectome.store.mips import pooling_steps, write_levels, write_pooled
+from connectome.store.traffic import snapshot
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Pass, Plan, Task
 
@@ -108,15 +109,15 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
     """
     _forget_peak()
     started, wall, cpu, gpu = time.time(), time.perf_counter(), time.process_time(), gpu_seconds()
+    traffic = snapshot()
     each = plan.passes[task.stage]
-    traffic = _Traffic()
     if each.kind == "block":
-        _run_block(plan, dataset, each, task, traffic)
+        _run_block(plan, dataset, each, task)
     elif each.kind == "reduce":
-        _run_reduce(plan, dataset, each, task, traffic)
+        _run_reduce(plan, dataset, each, task)
     else:
-        _run_expand(plan, dataset, each, task, traffic)
-    place = each.number(task)
+        _run_expand(plan, dataset, each, task)
+    place, used = each.number(task), snapshot() - traffic
     return Receipt(
         stage=task.stage,
         runs=((place, place + 1),),
@@ -125,32 +126,26 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
         started_s=round(started, 3),
         wall_s=round(time.perf_counter() - wall, 6),
         cpu_s=round(time.process_time() - cpu, 6),
-        read_bytes=traffic.read,
-        written_bytes=traffic.written,
+        read_bytes=used.bytes_read,
+        written_bytes=used.bytes_written,
         peak_bytes=_peak(),
         host=HOST,
         gpu_s=round(gpu_seconds() - gpu, 6),
+        read_requests=used.requests_read,
+        written_requests=used.requests_written,
         pool=pool,
         is_spot=os.environ.get(SPOT, "") not in ("", "0"),
     )
 
 
-@dataclass
-class _Traffic:
-    """Bytes of arrays and tables that a task read and wrote."""
-
-    read: int = 0
-    written: int = 0
-
-
-def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     stage, block = each.stage, plan.block(task)
     assert isinstance(stage, BlockStage)
     inputs: dict[str, Any] = {}
     for name in stage.inputs:
         writer = plan.writers.get(name)
         if writer is not None and isinstance(writer[1], TableArtifact):
-            inputs[name] = _read_columns(dataset, writer[1], 0, task, traffic)
+            inputs[name] = _read_columns(dataset, writer[1], 0, task)
         else:
             # A chunk of ours that is missing is an error; a foreign volume may leave out empty ones.
             volume = _open(plan.external.get(name) or dataset.volume_url(name))
@@ -160,7 +155,6 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
             else:
                 array = volume.read(box, must_exist=name not in plan.external)
             inputs[name] = array[:3] if array.ndim == 4 else array
-            traffic.read += inputs[name].nbytes
     volumes = {a.name: _open(dataset.volume_url(a.name)) for a in stage.outputs if isinstance(a, VolumeArtifact)}
     if stage.process_levels is None:
         outputs = stage.process(block, **inputs)
@@ -169,15 +163,15 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _T
         outputs = stage.process_levels(block, list(chain.from_iterable(pooling_steps(volume))), **inputs)
     for artifact in stage.outputs:
         if isinstance(artifact, TableArtifact):
-            _write_columns(dataset, artifact, task, outputs, traffic)
+            _write_columns(dataset, artifact, task, outputs)
             continue
         volume, made = volumes[artifact.name], outputs[artifact.name]
         if isinstance(made, list):
             _checked(artifact, made[0], block.write_box)
-            traffic.written += write_pooled(volume, block.write_box, made)
+            write_pooled(volume, block.write_box, made)
         else:
             array = _checked(artifact, made, block.write_box)
-            traffic.written += write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
+            write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
 
 
 def _read_beside(volume: Volume, box: Box, own: Box) -> np.ndarray[Any, Any]:
@@ -192,33 +186,33 @@ def _read_beside(volume: Volume, box: Box, own: Box) -> np.ndarray[Any, Any]:
     return array
 
 
-def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     stage = each.stage
     assert isinstance(stage, TreeStage)
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
     if each.steps and task.level > each.top_level:
-        _run_step(dataset, each, task, traffic)
+        _run_step(dataset, each, task)
         return
     children: list[tuple[Box, Mapping[str, Columns]]] = []
     if task.level == 0:
         given = Dataset(plan.edges_url) if plan.edges_url else dataset
-        leaf = {name: _read_columns(given, plan.table(name), 0, task, traffic) for name in stage.inputs}
+        leaf = {name: _read_columns(given, plan.table(name), 0, task) for name in stage.inputs}
         children.append((each.box(task), leaf))
     else:
         for index in each.children(task.level, task.index):
             child = Task(task.stage, task.level - 1, index)
             tables = {
-                name: _read_columns(dataset, declared[carried], child.level, child, traffic)
+                name: _read_columns(dataset, declared[carried], child.level, child)
                 for name, carried in zip(stage.inputs, stage.carried, strict=True)
             }
             children.append((each.box(child), tables))
     outputs = stage.reduce(each.box(task), children, plan.domain)
     for name, artifact in declared.items():
         if name not in stage.expanded and name not in stage.stepped:
-            _write_columns(dataset, artifact, task, outputs, traffic)
+            _write_columns(dataset, artifact, task, outputs)
 
 
-def _run_step(dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+def _run_step(dataset: Dataset, each: Pass, task: Task) -> None:
     stage, steps = each.stage, each.steps
     assert isinstance(stage, TreeStage)
     assert steps is not None
@@ -226,44 +220,40 @@ def _run_step(dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> No
     inputs: dict[str, list[Columns]] = {}
     for part in steps.reads(task.level, task.index):
         source = Task(task.stage, part.level, part.position)
-        columns = _read_columns(dataset, declared[part.table], part.level, source, traffic)
+        columns = _read_columns(dataset, declared[part.table], part.level, source)
         inputs.setdefault(part.table, []).append(columns)
     shard = (steps.number(task.index), math.prod(steps.shape))
     made = stage.step(steps.phase(task.level), steps.round_of(task.level), shard, inputs)
     for name in made:
-        _write_columns(dataset, declared[name], task, made, traffic)
+        _write_columns(dataset, declared[name], task, made)
 
 
-def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task, traffic: _Traffic) -> None:
+def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     stage = each.stage
     assert isinstance(stage, TreeStage)
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
-    own = {name: _read_columns(dataset, declared[name], task.level, task, traffic) for name in stage.kept}
+    own = {name: _read_columns(dataset, declared[name], task.level, task) for name in stage.kept}
     above = None
     if task.level < each.top_level:
         parent = each.parent(task)
-        above = {name: _read_columns(dataset, declared[name], parent.level, parent, traffic) for name in stage.expanded}
+        above = {name: _read_columns(dataset, declared[name], parent.level, parent) for name in stage.expanded}
     elif each.steps:
         last = each.steps.last_level
-        above = dict.fromkeys(stage.expanded, _read_columns(dataset, declared[stage.stepped[0]], last, task, traffic))
+        above = dict.fromkeys(stage.expanded, _read_columns(dataset, declared[stage.stepped[0]], last, task))
     outputs = stage.expand(each.box(task), own, above, plan.domain)
     for name in stage.expanded:
-        _write_columns(dataset, declared[name], task, outputs, traffic)
+        _write_columns(dataset, declared[name], task, outputs)
 
 
-def _read_columns(dataset: Dataset, artifact: TableArtifact, level: int, task: Task, traffic: _Traffic) -> Columns:
-    columns = dataset.table(artifact.name, artifact.columns).read_part(level, task.index)
-    traffic.read += sum(values.nbytes for values in columns.values())
-    return columns
+def _read_columns(dataset: Dataset, artifact: TableArtifact, level: int, task: Task) -> Columns:
+    return dataset.table(artifact.name, artifact.columns).read_part(level, task.index)
 
 
-def _write_columns(
-    dataset: Dataset, artifact: TableArtifact, task: Task, outputs: Mapping[str, Any], traffic: _Traffic
-) -> None:
+def _write_columns(dataset: Dataset, artifact: TableArtifact, task: Task, outputs: Mapping[str, Any]) -> None:
     columns = outputs[artifact.name]
     if set(columns) != set(artifact.columns):
         raise RuntimeError(f"{task} wrote columns {sorted(columns)} to {artifact.name}, not {sorted(artifact.columns)}")
-    traffic.written += dataset.table(artifact.name, artifact.columns).write_part(task.level, task.index, columns)
+    dataset.table(artifact.name, artifact.columns).write_part(task.level, task.index, columns)
 
 
 def _checked(artifact: VolumeArtifact, array: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:

@@ -28,35 +28,31 @@ def pooling_steps(volume: Volume) -> list[list[Triple]]:
     return steps
 
 
-def write_levels(volume: Volume, box: Box, array: Array, *, is_labels: bool) -> int:
+def write_levels(volume: Volume, box: Box, array: Array, *, is_labels: bool) -> None:
     """Write a block and what it pools to, in one pass: the mode of labels, else the mean.
 
     `box` lies at level 0 and starts at a block of the volume's `write_shape`, whose pyramid was chosen so
-    that no pooled voxel belongs to two blocks. Returns the bytes that were given to the store.
+    that no pooled voxel belongs to two blocks.
     """
     pool = downsample_mode if is_labels else downsample_mean
     volume.write(box, array)
-    n_bytes = array.nbytes
     for level, steps in enumerate(pooling_steps(volume), 1):
         for step in steps:
             array = pool(array, step)
-        n_bytes += _write_level(volume, box, array, level)
-    return n_bytes
+        _write_level(volume, box, array, level)
 
 
-def write_pooled(volume: Volume, box: Box, arrays: Sequence[Array]) -> int:
+def write_pooled(volume: Volume, box: Box, arrays: Sequence[Array]) -> None:
     """Write a block that was pooled already: level 0, and one more array for each of the `pooling_steps`."""
     volume.write(box, arrays[0])
-    n_bytes, last = arrays[0].nbytes, 0
+    last = 0
     for level, steps in enumerate(pooling_steps(volume), 1):
         last += len(steps)
-        n_bytes += _write_level(volume, box, arrays[last], level)
-    return n_bytes
+        _write_level(volume, box, arrays[last], level)
 
 
-def _write_level(volume: Volume, box: Box, array: Array, level: int) -> int:
+def _write_level(volume: Volume, box: Box, array: Array, level: int) -> None:
     inside, factor = box.relative_to(volume.box.start), volume.level_factor(level)
     start = as_triple([a // f for a, f in zip(inside.start, factor, strict=True)])
     pooled = Box.of_shape(array.shape[-3:]).shift(start)
     volume.write(pooled.shift(volume.level_box(level).start), array, level)
-    return array.nbytes

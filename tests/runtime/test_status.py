@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -49,13 +50,14 @@ def test_while_a_run_goes_and_after(stored_affinities, tmp_path, monkeypatch):
     n_tasks = sum(map(len, outcome.plan.passes.values()))
     assert [sum(each.done for each in found.passes) for found in watch.found] == list(range(1, n_tasks + 1))
     early, middle = watch.found[0], watch.found[-2]
-    assert early.state == ("running" if early.driver else "stopped")  # as the run lock says
+    assert early.state == "running"
+    assert early.driver.pid == os.getpid()
     assert early.is_lower_bound
     assert early.workers == {"cpu": 1}
     assert early.passes[0].tasks_per_s > 0
     assert early.passes[0].voxels_per_s > 0
     assert middle.seconds_left > 0
-    assert middle.usd_to_come >= middle.seconds_left  # a dollar a second, and nothing for the store
+    assert middle.usd_to_come >= 0.999 * middle.seconds_left  # a dollar a second, and nothing for the store
     after = status_of(url, PRICES)
     assert after.state == "finished"
     assert (after.seconds_left, after.usd_to_come, after.quarantined) == (0.0, 0.0, [])

@@ -101,8 +101,8 @@ def test_what_a_stage_pooled_is_what_is_pooled_when_written(factors):
     grid = Grid(box, (8, 16, 16))
     for part in map(grid.box_at, grid.indices()):
         block = labels[part.slices]
-        n_bytes = write_pooled(volumes[0], part, relabel_pyramid(block, nothing, nothing, steps))
-        assert n_bytes == write_levels(volumes[1], part, block, is_labels=True)
+        write_pooled(volumes[0], part, relabel_pyramid(block, nothing, nothing, steps))
+        write_levels(volumes[1], part, block, is_labels=True)
     for level in range(len(factors)):
         before, when = (volume.read(volume.level_box(level), level, must_exist=True) for volume in volumes)
         np.testing.assert_array_equal(before, when)

@@ -1,0 +1,42 @@
+import os
+
+import numpy as np
+import pytest
+
+from connectome.geometry import Box
+from connectome.store.locations import list_keys, read_key, write_key
+from connectome.store.table import Table
+from connectome.store.traffic import Traffic, snapshot
+from connectome.store.volume import Volume
+
+
+@pytest.mark.parametrize("store", ["file", "gs", "s3"])
+def test_requests_and_bytes_are_counted(store, request, tmp_path):
+    url = str(tmp_path) if store == "file" else f"{request.getfixturevalue(store)}/traffic"
+    before = snapshot()
+    write_key(url, "key", b"x" * 1000)
+    written = snapshot() - before
+    assert (written.requests_written, written.requests_read) == (1, 0)
+    assert written.bytes_written == 1000
+    before = snapshot()
+    assert read_key(url, "key") == b"x" * 1000
+    assert read_key(url, "absent") is None
+    read = snapshot() - before
+    assert (read.requests_read, read.requests_written) == (2, 0)
+    assert read.bytes_read >= 1000
+    before = snapshot()
+    list_keys(url)
+    assert (snapshot() - before).requests_written == 1
+
+
+def test_volumes_and_tables_are_counted(tmp_path):
+    box = Box.of_shape((32, 32, 32))
+    volume = Volume.create(f"{tmp_path}/v", box=box, dtype="uint8", voxel_size_nm=(4, 4, 4), write_shape=(32, 32, 32))
+    noise = np.frombuffer(os.urandom(box.n_voxels), np.uint8).reshape(box.shape)
+    before = snapshot()
+    volume.write(box, noise)
+    n_bytes = Table(f"{tmp_path}/t", {"id": "uint64"}).write_part(0, (0, 0, 0), {"id": np.arange(9)})
+    made = snapshot() - before
+    assert made.requests_written == 2
+    assert made.bytes_written >= box.n_voxels + n_bytes
+    assert snapshot() - snapshot() == Traffic()
