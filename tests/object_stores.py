@@ -1,6 +1,7 @@
 """Object stores for tests: real servers of both protocols on this machine, each with a bucket."""
 
 import collections
+import logging
 import threading
 import urllib.request
 
@@ -34,6 +35,7 @@ def gs():
 @pytest.fixture(scope="module")
 def s3():
     with pytest.MonkeyPatch.context() as patch:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request, in the report of a failure
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()

@@ -1,5 +1,6 @@
 import pytest
 
+from tests.object_stores import gs, s3  # noqa: F401
 from tests.tissue import noisy_affinities, write_volume
 
 

@@ -5,8 +5,10 @@ import json
 import pytest
 import yaml
 
+from connectome.runtime.audit import audit
 from connectome.runtime.run import run
 from connectome.store.checksum import checksum
+from connectome.web.report import write_report
 from connectome.workflow.workflow import Workflow, apply_setting
 from tests.conftest import ROOT
 
@@ -37,6 +39,22 @@ def test_serial_blocks(whole, tmp_path):
 
 def test_dask_blocks(whole, tmp_path):
     assert sums(run(demo(tmp_path, "grid.block=40,64,64"), runner="dask", n_workers=2)) == whole[1]
+
+
+@pytest.mark.parametrize("store", ["gs", "s3"])
+def test_object_stores(store, whole, request):
+    """All of it through the protocol of a cloud's store: image, affinities, tables, ledger, lock and report."""
+    bucket = request.getfixturevalue(store)
+    workflow = demo(f"{bucket}/runs/demo", "grid.block=50,64,64")
+    outcome = run(workflow, runner="dask", n_workers=2)
+    assert sums(outcome) == whole[1]
+    assert audit(outcome.dataset.url, every=True).sentences == []
+    counted = outcome.summary()["store"]
+    assert counted["read_requests"] > counted["written_requests"] > len(outcome.plan.passes["fragments"])
+    summary = outcome.summary()
+    assert write_report(outcome.dataset, outcome.plan, summary) == f"{bucket}/runs/demo/report.html"
+    again = run(workflow, runner="serial")  # goes on from the ledger in the bucket: nothing is left to do
+    assert again.summary()["store"] == counted
 
 
 def test_the_network_finds_the_cells(whole):
