@@ -142,6 +142,16 @@ BAD = {
 }
 
 
+def test_a_secret_in_a_workflow_is_told_nowhere(volumes, tmp_path, monkeypatch, capsys):
+    content = workflow_content(tmp_path / "run", "https://me:hunter2@store.org/affinities.zarr")
+    file = write_workflow(tmp_path, content)
+    code, out, err = call(monkeypatch, capsys, "run", file, "--runner", "serial")
+    assert code == 2
+    assert "store.org" in err
+    assert "hunter2" not in out + err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("case", BAD)
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_bad_input_gets_one_sentence(command, case, volumes, tmp_path, monkeypatch, capsys):

@@ -41,9 +41,21 @@ class Location:
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> Location:
-        """Read ``URL`` or ``URL#name``; local paths become absolute."""
+        """Read ``URL`` or ``URL#name``; local paths become absolute.
+
+        A URL with a password or a signature is refused without repeating it: URLs are kept in records, told
+        in errors and shown in reports. A name cannot lead out of its container.
+        """
         container, _, name = os.fspath(text).partition("#")
         scheme = scheme_of(container)
+        if scheme != "file" and _may_hold_a_secret(container):
+            raise StoreError(
+                f"the {scheme}:// URL of {_host_of(container)} has a user, password or query in it, which would be "
+                "told in records and logs: leave that out; stores take credentials from the environment "
+                "(GOOGLE_APPLICATION_CREDENTIALS, AWS_ACCESS_KEY_ID ...)"
+            )
+        if ".." in name.split("/"):
+            raise StoreError(f"#{name} leads out of {container}: name an array inside it")
         if not container or (scheme != "file" and not container.partition("://")[2].strip("/")):
             raise StoreError(f"{text!r} names no place: give a path, or a URL such as gs://bucket/volume")
         if scheme == "file":
@@ -66,6 +78,15 @@ class Location:
 
     def __str__(self) -> str:
         return self.container if self.name is None else f"{self.container}#{self.name}"
+
+
+def _may_hold_a_secret(url: str) -> bool:
+    place, separator, _ = url.partition("://")[2].partition("?")
+    return bool(separator) or "@" in place.partition("/")[0]
+
+
+def _host_of(url: str) -> str:
+    return url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2]
 
 
 def _absolute(path: str) -> str:

@@ -124,3 +124,26 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError, match="cannot"):
         Volume.create("/proc/nothing/v", **SMALL)
     assert list_keys(str(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@store.org/volume.zarr",
+        "https://store.org/volume.zarr?X-Amz-Signature=hunter2",
+        "https://store.org?sig=hunter2#image",
+        "s3://hunter2@bucket/volume",
+        "gs://bucket/volume?access_token=hunter2",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_not_repeated(url):
+    with pytest.raises(StoreError, match="credentials from the environment") as caught:
+        Location.parse(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_name_stays_in_its_container(tmp_path):
+    for name in ("..", "../other", "volumes/../../../etc"):
+        with pytest.raises(StoreError, match=f"#{name} leads out of"):
+            Location.parse(f"{tmp_path}#{name}")
+    assert Location.parse(f"{tmp_path}#a..b").name == "a..b"
