@@ -66,7 +66,7 @@ def run(
             outcome = run_workflow(
                 parsed,
                 runner=runner,
-                n_workers=options.pools(workers),
+                n_workers=options.workers_of(workers),
                 is_secure=secure,
                 redo=redo,
                 prices=table,
@@ -183,7 +183,7 @@ def agglomerate(
             options.thresholds(threshold),
             write=write,
             runner=runner,
-            n_workers=options.pools(workers),
+            n_workers=options.workers_of(workers),
             display=display,
         )
     figures = [measure(each) for each in cuts]

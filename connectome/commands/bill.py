@@ -63,15 +63,15 @@ def estimate(
     """Predict time and cost of a larger volume from the receipts of smaller runs."""
     from connectome.runtime.estimate import PastRun
     from connectome.runtime.estimate import estimate as estimate_run
+    from connectome.runtime.pools import pools_of
     from connectome.runtime.prepare import plan_workflow
     from connectome.runtime.prices import Prices
     from connectome.workflow.workflow import Workflow
 
-    parsed, table, workers = Workflow.load(workflow, settings or []), Prices.load(prices), options.pools(pool)
-    if isinstance(workers, int):
-        workers = {"cpu": workers}
-    size = options.triple(shape, "--shape")
-    if not workers or min((*workers.values(), *size)) < 1:
+    parsed, table, size = Workflow.load(workflow, settings or []), Prices.load(prices), options.triple(shape, "--shape")
+    pools = pools_of(options.workers_of(pool))
+    workers = {name: each.minimum for name, each in pools.items() if each.minimum == each.maximum}
+    if len(workers) < len(pools) or min((*workers.values(), *size)) < 1:
         raise InputError(f"--pool and --shape take numbers of 1 and more, got {pool!r} and {shape!r}")
     past = [PastRun.read(url) for url in runs or [parsed.dataset.url]]
     found = estimate_run(plan_workflow(parsed, size), workers, past, table)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from connectome.errors import InputError
+from connectome.runtime.pools import Limits
+from connectome.runtime.pools import Workers as WorkersOfPools
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Set a value of the workflow; repeatable.")
@@ -18,7 +20,7 @@ Thresholds = typer.Option("--threshold", metavar="A,B,C", help="Affinities from 
 RunnerName = Annotated[str, typer.Option(help="serial, dask, or a scheduler's tcp:// address.")]
 Workers = Annotated[
     str | None,
-    typer.Option(metavar="N|POOL=N,...", help="Worker processes of the local cluster, such as 4 or cpu=4,gpu=1."),
+    typer.Option(metavar="N|POOL=N,...", help="Worker processes of the local cluster: 4, cpu=4,gpu=1, or 1-8 by need."),
 ]
 PriceTable = Annotated[Path | None, typer.Option("--prices", help="Price table (YAML) for the bill.")]
 VoxelSize = Annotated[
@@ -56,18 +58,24 @@ def sizes(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def pools(text: str | None) -> int | dict[str, int] | None:
-    """Read a number of worker processes, or one for each pool."""
+def workers_of(text: str | None) -> WorkersOfPools:
+    """Read a number of worker processes, or limits such as 1-8; of one pool, or for each."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]
     try:
         if len(pairs) == 1 and not pairs[0][1]:
-            return int(text)
-        pools = {name.strip(): int(number) for name, _, number in pairs}
+            return _limits(text)
+        return {name.strip(): _limits(number) for name, _, number in pairs}
     except ValueError as error:
-        raise InputError(f"--workers takes a number, or one for each pool such as cpu=4,gpu=1, got {text!r}") from error
-    return pools
+        raise InputError(
+            f"--workers takes a number or limits such as 1-8, or these of each pool: cpu=1-8,gpu=1; got {text!r}"
+        ) from error
+
+
+def _limits(text: str) -> int | Limits:
+    least, separator, most = text.partition("-")
+    return Limits(int(least), int(most)) if separator else int(least)
 
 
 def thresholds(text: str) -> list[float]:

@@ -16,8 +16,8 @@ from distributed import Client, LocalCluster, Nanny, Security, SpecCluster
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from connectome.errors import InputError
+from connectome.runtime.pools import Workers, pools_of
 
-CPU = "cpu"
 SETTINGS = {
     # A worker's death is told to the engine, which counts by task; Dask blames every task that the worker held.
     "distributed.scheduler.allowed-failures": 0,
@@ -142,20 +142,15 @@ class Cluster:
         return {"cls": Nanny, "options": options}
 
 
-def pools_of(workers: int | Mapping[str, int] | None) -> Mapping[str, int]:
-    """Return worker processes by pool; those of a number are for the processor, one per core where none is given."""
-    return {CPU: workers or os.cpu_count() or 1} if workers is None or isinstance(workers, int) else workers
-
-
 def _number(name: object) -> int:
     return int(str(name).rpartition("-")[2])
 
 
 @contextmanager
-def one_cluster(runner: str, n_workers: int | Mapping[str, int] | None = None) -> Iterator[str]:
+def one_cluster(runner: str, n_workers: Workers = None) -> Iterator[str]:
     """Hold one local cluster for several runs, and yield the runner that stands for it; others pass as they are."""
     if runner != "dask":
         yield runner
         return
-    with Cluster(pools_of(n_workers)) as cluster:
+    with Cluster({pool: each.maximum for pool, each in pools_of(n_workers).items()}) as cluster:
         yield cluster.address

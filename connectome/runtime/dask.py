@@ -26,9 +26,11 @@ from distributed.utils import CancelledError
 from distributed.worker import thread_state
 
 from connectome.errors import InputError
-from connectome.runtime.cluster import CPU, SETTINGS, Cluster, pools_of
+from connectome.runtime.cluster import SETTINGS, Cluster
 from connectome.runtime.engine import Batch, Outcome
 from connectome.runtime.leaving import Leave, is_leaving
+from connectome.runtime.pools import CPU, Workers, pools_of
+from connectome.runtime.scaling import Scaler
 from connectome.runtime.work import Failure, Report, forget_volumes, perform_all
 from connectome.store.dataset import Dataset
 from connectome.workflow.plan import Plan, Task
@@ -58,7 +60,7 @@ class DaskRunner:
     ----------
     dataset : Dataset
         Ready to run; workers read the plan from its record.
-    workers : mapping of str to int, optional
+    workers : Workers, optional
         Worker processes of each pool on this machine; one per core where not given.
     address : str, optional
         ``tcp://...`` or ``tls://...`` of a scheduler to use instead.
@@ -70,7 +72,7 @@ class DaskRunner:
         self,
         dataset: Dataset,
         *,
-        workers: Mapping[str, int] | None = None,
+        workers: Workers = None,
         address: str | None = None,
         is_secure: bool = False,
     ) -> None:
@@ -78,7 +80,9 @@ class DaskRunner:
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
         self._url, self._token = dataset.url, uuid.uuid4().hex
         self._outcomes: queue.SimpleQueue[tuple[Batch, Future]] = queue.SimpleQueue()
-        self._cluster = None if address else Cluster(pools_of(workers), is_secure=is_secure)
+        self._pools = pools_of(workers)
+        least = {pool: each.minimum for pool, each in self._pools.items()}
+        self._cluster = None if address else Cluster(least, is_secure=is_secure)
         self._address = address or (self._cluster.address if self._cluster else "")
         self._security = self._cluster.security if self._cluster else (Security() if is_secure else None)
         self._client = self._connected(10)
@@ -90,6 +94,12 @@ class DaskRunner:
     def workers(self) -> dict[str, int]:
         """Workers per pool that are there now; asked for at most once a second."""
         return {pool: len(addresses) for pool, addresses in self._look().pools.items()}
+
+    @property
+    def scaler(self) -> Scaler | None:
+        """A listener that scales the cluster, where it is ours and a pool has limits that differ."""
+        limits = {pool: each for pool, each in self._pools.items() if each.minimum < each.maximum}
+        return Scaler(self._cluster, limits) if self._cluster is not None and limits else None
 
     @property
     def slots(self) -> dict[str, int]:

@@ -23,9 +23,10 @@ from connectome.metrics import Agreement, agreement
 from connectome.runtime.cluster import one_cluster
 from connectome.runtime.evaluation import Progress, compare
 from connectome.runtime.given_edges import GivenEdges, open_edges
+from connectome.runtime.pools import Workers
 from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.recorder import recall
-from connectome.runtime.run import Workers, run
+from connectome.runtime.run import run
 from connectome.stages.agglomeration import Agglomeration
 from connectome.stages.edges import Edges
 from connectome.store.dataset import Dataset

@@ -9,12 +9,12 @@ from typing import Any
 from connectome.errors import InputError
 from connectome.runtime.accounting import Accounts
 from connectome.runtime.cleaning import Cleaner
-from connectome.runtime.cluster import pools_of
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import Runner, execute
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.events import Listener, RunEnded
 from connectome.runtime.metrics import Metrics
+from connectome.runtime.pools import Limits, Workers, pools_of
 from connectome.runtime.prepare import prepare
 from connectome.runtime.prices import Prices
 from connectome.runtime.progress import ProgressDisplay
@@ -29,9 +29,6 @@ from connectome.store.run_lock import RunLock
 from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan, Task
 from connectome.workflow.workflow import Workflow
-
-Workers = int | Mapping[str, int] | None
-"""Worker processes: a number, one for each pool, or one per core."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,9 @@ def run(
     workflow : Workflow
     runner : str
         ``serial``, ``dask`` (a LocalCluster) or a scheduler's ``tcp://`` address.
-    n_workers : int or mapping of str to int, optional
+    n_workers : int, Limits or mapping of str to these, optional
         Worker processes of the LocalCluster, of each pool where there are several; one per core where not given.
+        Between limits there are as many as the queue is worth.
     is_secure : bool
         Encrypt and authenticate the LocalCluster's connections, with keys made for the run.
     redo : bool
@@ -113,6 +111,8 @@ def run(
             if display is not None:
                 display.say(f"metrics: {served.url}")
         executor = make(plan, dataset)
+        if isinstance(executor, DaskRunner) and (scaler := executor.scaler) is not None:
+            listeners.append(scaler)
         try:
             ended = execute(plan, executor, progress, listeners)
         except BaseException:
@@ -155,22 +155,22 @@ def replay(dataset_url: str, task: Task) -> str:
 
 
 def _runner_of(name: str, workers: Workers, *, is_secure: bool) -> Callable[[Plan, Dataset], Runner]:
-    if workers == 0 or min(pools_of(workers).values(), default=0) < 1:
-        raise InputError(f"--workers is {workers}; at least 1 is wanted in each pool")
+    pools = pools_of(workers)
+    if not pools or any(each.minimum < 0 or each.maximum < max(1, each.minimum) for each in pools.values()):
+        given = ",".join(f"{pool}={each.minimum}-{each.maximum}" for pool, each in pools.items())
+        raise InputError(f"--workers is {given}; wanted is at least 1 in each pool, and no more at least than at most")
     if is_secure and name != "dask" and not name.startswith("tls://"):
         raise InputError(f"--secure encrypts --runner dask, got --runner {name}: use that, or a tls:// scheduler")
     if name == "serial":
         return SerialRunner
     if name == "dask":
-        return lambda plan, dataset: DaskRunner(
-            dataset, workers=_checked_pools(plan, pools_of(workers)), is_secure=is_secure
-        )
+        return lambda plan, dataset: DaskRunner(dataset, workers=_checked_pools(plan, pools), is_secure=is_secure)
     if "://" in name:
         return lambda _, dataset: DaskRunner(dataset, address=name, is_secure=name.startswith("tls://"))
     raise InputError(f"--runner is {name!r}; wanted is serial, dask or a scheduler's address such as tcp://host:8786")
 
 
-def _checked_pools(plan: Plan, offered: Mapping[str, int]) -> Mapping[str, int]:
+def _checked_pools(plan: Plan, offered: Mapping[str, Limits]) -> Mapping[str, Limits]:
     """Check that there is a pool for every stage."""
     for each in plan.passes.values():
         if each.stage.pool not in offered:

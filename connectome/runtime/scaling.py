@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from connectome.runtime.events import Event, Heartbeat
+from connectome.runtime.pools import Limits
 
 GROW_S = 2.0
 """How long tasks must have waited for a pool before it grows."""
@@ -23,14 +23,6 @@ class Scalable(Protocol):
 
     def scale(self, pool: str, n: int) -> None:
         """Let a pool have `n` workers; those that go finish the block at hand."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Workers that a pool has at least and at most."""
-
-    minimum: int
-    maximum: int
 
 
 class Scaler:

@@ -22,7 +22,8 @@ from distributed import Scheduler, Security, Worker
 
 from connectome.errors import InputError
 from connectome.runtime import leaving
-from connectome.runtime.cluster import CPU, SETTINGS
+from connectome.runtime.cluster import SETTINGS
+from connectome.runtime.pools import CPU
 from connectome.runtime.work import SPOT
 
 PATIENCE_S = 60.0

@@ -4,14 +4,19 @@ from collections import Counter
 
 import pytest
 
+from connectome.commands.options import workers_of
+from connectome.errors import InputError
 from connectome.runtime import scaling
-from connectome.runtime.cluster import Cluster
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import execute
 from connectome.runtime.events import Heartbeat, TaskFailed, TasksLost
+from connectome.runtime.pools import Limits
 from connectome.runtime.queues import Progress
-from connectome.runtime.scaling import GROW_S, SHRINK_S, Limits, Scaler
+from connectome.runtime.run import run
+from connectome.runtime.scaling import GROW_S, SHRINK_S, Scaler
+from connectome.workflow.workflow import Workflow
 from tests.runtime.troubled import KnowsTroubled, notes_of, troubled_plan
+from tests.tissue import workflow_content
 
 
 class Asked:
@@ -66,27 +71,44 @@ def test_a_local_cluster_grows_and_shrinks_and_nothing_is_computed_twice(tmp_pat
     monkeypatch.setattr(scaling, "GROW_S", 0.5)
     log = str(tmp_path / "log")
     plan, dataset = troubled_plan(tmp_path / "run", 200, {"seconds": 0.05, "log": log})
-    with Cluster({"cpu": 1}) as cluster:
+    runner, events, shrunk = DaskRunner(dataset, workers=Limits(1, 2)), [], []
+    cluster, scaler = runner._cluster, runner.scaler
+
+    def listen(event):
+        events.append(event)
+        if not shrunk:
+            scaler(event)
+        if not shrunk and isinstance(event, Heartbeat) and event.workers.get("cpu") == 2 and len(pids()) == 2:
+            shrunk.append(cluster.scale("cpu", 1))
+
+    def pids():
+        return {pid for _, _, _, pid, *_ in notes_of(log)}
+
+    try:
         cluster.register(KnowsTroubled())
-        runner, events = DaskRunner(dataset, address=cluster.address), []
-        scaler, shrunk = Scaler(cluster, {"cpu": Limits(1, 2)}), []
-
-        def listen(event):
-            events.append(event)
-            if not shrunk:
-                scaler(event)
-            if not shrunk and isinstance(event, Heartbeat) and event.workers.get("cpu") == 2 and len(pids()) == 2:
-                shrunk.append(cluster.scale("cpu", 1))
-
-        def pids():
-            return {pid for _, _, _, pid, *_ in notes_of(log)}
-
-        try:
-            ended = execute(plan, runner, progress := Progress(plan), [listen])
-        finally:
-            runner.close()
-        assert (ended.quarantined, progress.done["troubled"].count) == ((), 200)
-        assert shrunk
+        ended = execute(plan, runner, progress := Progress(plan), [listen])
         assert cluster.n_workers == {"cpu": 1}
+    finally:
+        runner.close()
+    assert (ended.quarantined, progress.done["troubled"].count) == ((), 200)
+    assert shrunk
     assert not any(isinstance(event, TaskFailed | TasksLost) for event in events)
     assert set(Counter(x for word, _, x, *_ in notes_of(log) if word == "begun").values()) == {1}
+
+
+def test_limits_are_read_and_checked(stored_affinities, tmp_path):
+    assert workers_of("cpu=1-8, gpu=2") == {"cpu": Limits(1, 8), "gpu": 2}
+    assert workers_of("0-4") == Limits(0, 4)
+    for text in ("1-", "a-b", "-1", "cpu=1,2"):
+        with pytest.raises(InputError, match="such as 1-8"):
+            workers_of(text)
+    workflow = Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0]))
+    for text in ("4-2", "0-0", "0"):
+        with pytest.raises(InputError, match="at least"):
+            run(workflow, n_workers=workers_of(text))
+
+
+def test_a_pool_may_begin_with_nobody(stored_affinities, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "GROW_S", 0.1)
+    content = workflow_content(tmp_path / "run", stored_affinities[0], (60, 35, 90))
+    assert run(Workflow.parse(content), n_workers=Limits(0, 1)).is_complete
