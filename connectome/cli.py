@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import signal
 import sys
 import traceback
@@ -29,9 +30,6 @@ app.add_typer(bill.commands)
 app.add_typer(cluster.commands)
 app.add_typer(checks.commands)
 _ERRORS = Console(stderr=True)
-
-LARGEST_ROOT = 500e9
-"""Memory of one task that large machines have; beyond it the plan says so."""
 
 
 @app.command()
@@ -103,7 +101,8 @@ def plan(
 ) -> None:
     """Print tasks, bytes and peak memory per task before anything runs."""
     from connectome.runtime.prepare import plan_workflow
-    from connectome.workflow.estimates import estimate
+    from connectome.workflow.estimates import check_memory, estimate
+    from connectome.workflow.memory import worker_memory
     from connectome.workflow.workflow import Workflow
 
     size = options.triple(shape, "--shape") if shape else None
@@ -125,12 +124,10 @@ def plan(
         if again := {name: times for name, times in row["recomputed"].items() if times > 1}:
             print(f"{row['name']}: " + ", ".join(f"{n} computes {t:.2f} voxels for one" for n, t in again.items()))
     print(f"{total:,} tasks")
-    root = max((row["peak_bytes"] for row in rows if row["name"].endswith(".reduce")), default=0)
-    if root > LARGEST_ROOT:
-        print(
-            f"The root of the agglomeration's tree is estimated at {readable_bytes(root)} in one task, from figures of "
-            "FIB-25 that grow with the volume: more than one machine holds. Segment parts of the volume."
-        )
+    try:
+        check_memory(planned, worker_memory(None, os.cpu_count() or 1))
+    except InputError as error:
+        print(f"One worker per core of this machine would be too small: {error}")
 
 
 @app.command()

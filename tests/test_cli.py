@@ -106,6 +106,9 @@ def test_plan(volumes, tmp_path, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "plan", file, "--shape", "100000,100000,100000", "--json")
     assert code == 0
     assert json.loads(out)["tasks"] > 3 * 3125**3
+    code, out, _ = call(monkeypatch, capsys, "plan", file, "--shape", "100000,100000,100000")
+    assert code == 0
+    assert "set agglomeration.root_level to" in out
     code, out, _ = call(monkeypatch, capsys, "plan", file)
     assert code == 0
     assert "agglomeration.reduce" in out
