@@ -1,12 +1,16 @@
 """The same volume in object stores: real servers on this machine, and their errors."""
 
 import contextlib
+import os
 import socket
 import threading
 import time
 
+import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import zarr
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
@@ -15,7 +19,9 @@ from tornado.web import Application, StaticFileHandler
 from connectome.geometry import Box, Grid
 from connectome.store.checksum import checksum
 from connectome.store.locations import StoreError, delete_key, read_key, write_key
+from connectome.store.table import Table
 from connectome.store.volume import Volume, is_volume
+from tests.object_stores import ADDRESS
 
 BOX = Box((3, 5, 7), (33, 55, 77))
 BLOCK = (16, 32, 32)
@@ -70,6 +76,18 @@ def test_keys_of_a_bucket(bucket):
 def test_a_bucket_that_is_not_there(bucket):
     with pytest.raises(StoreError, match="other-bucket"):
         make(f"{bucket.partition('://')[0]}://other-bucket/volume")
+
+
+def test_what_is_in_a_bucket_is_read_by_the_tools_of_the_field(bucket):
+    """zarr and pyarrow, through gcsfs and s3fs."""
+    url = f"{bucket}/for others"
+    make(f"{url}/v")
+    Table(f"{url}/t", {"id": "uint64"}).write_part(0, (0, 0, 0), {"id": np.arange(2**63, 2**63 + 3, dtype=np.uint64)})
+    options = {"endpoint_url": os.environ[ADDRESS["gs"]], "token": "anon"} if bucket.startswith("gs") else {}
+    store = zarr.storage.FsspecStore.from_url(f"{url}/v/0", storage_options=options)
+    assert (zarr.open_array(store, mode="r")[...] == Volume.open(f"{url}/v").read(BOX)).all()
+    with fsspec.open(f"{url}/t/0/0_0_0.parquet", **options) as file:
+        assert pq.read_table(file)["id"].to_pylist() == [2**63, 2**63 + 1, 2**63 + 2]
 
 
 class Forbidding(StaticFileHandler):
