@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 Triple = tuple[int, int, int]
 
@@ -135,7 +136,7 @@ class Grid:
     box: Box
     block_shape: Triple
 
-    @property
+    @cached_property
     def shape(self) -> Triple:
         """Number of blocks along each axis."""
         z, y, x = (-(-n // b) for n, b in zip(self.box.shape, self.block_shape, strict=True))

@@ -29,6 +29,8 @@ SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.comm.timeouts.connect": "30s",
 }
+CLOSE_S = 60
+"""How long workers may take to end. A second will do; on a machine that is busy with other work, not."""
 
 
 class Cluster:
@@ -98,8 +100,10 @@ class Cluster:
         """End all processes."""
         # Workers that are told to go log that their scheduler is gone: nobody needs to read that.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        self._cluster.close(timeout=10)
-        self._scratch.cleanup()
+        try:
+            self._cluster.close(timeout=CLOSE_S)
+        finally:
+            self._scratch.cleanup()
 
     def _started(self, pools: Mapping[str, int]) -> SpecCluster:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -108,7 +109,7 @@ class FusedStage(BlockStage):
             return value
         return np.ascontiguousarray(value[(..., *block.write_box.relative_to(start).slices)])
 
-    @property
+    @cached_property
     def _writers(self) -> dict[str, BlockStage]:
         return {artifact.name: stage for stage in self.stages for artifact in stage.outputs}
 

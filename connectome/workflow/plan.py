@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Literal
 
 from connectome.errors import InputError
@@ -82,15 +83,15 @@ class Pass:
         """Levels of the tree, and upward the steps of a root in parts; 1 for blocks."""
         return 1 + (self.steps.last_level if self.kind == "reduce" and self.steps else self.top_level)
 
-    def _shape(self, level: int) -> Triple:
-        return self.steps.shape_at(level) if self.steps and level > self.top_level else self.tree.shape(level)
+    @cached_property
+    def _shapes(self) -> list[Triple]:
+        """Tasks along each axis, by level; asked for with every task that the engine looks at."""
+        nodes = [self.tree.shape(level) for level in range(self.top_level + 1)]
+        return nodes + [self.steps.shape_at(level) for level in range(len(nodes), self.n_levels) if self.steps]
 
     @cached_property
     def _offsets(self) -> list[int]:
-        offsets = [0]
-        for level in range(self.n_levels):
-            offsets.append(offsets[-1] + math.prod(self._shape(level)))
-        return offsets
+        return [0, *accumulate(map(math.prod, self._shapes))]
 
     def __len__(self) -> int:
         return self._offsets[-1]
@@ -99,17 +100,17 @@ class Pass:
         """Tell whether `task` is one of this pass."""
         if not 0 <= task.level < self.n_levels:
             return False
-        return all(0 <= i < n for i, n in zip(task.index, self._shape(task.level), strict=True))
+        return all(0 <= i < n for i, n in zip(task.index, self._shapes[task.level], strict=True))
 
     def number(self, task: Task) -> int:
         """Return the position of `task` among the pass's tasks, for bitmaps."""
-        _, ny, nx = self._shape(task.level)
+        _, ny, nx = self._shapes[task.level]
         z, y, x = task.index
         return self._offsets[task.level] + (z * ny + y) * nx + x
 
     def box(self, task: Task) -> Box:
         """Return the box that the task is for."""
-        if self._shape(task.level) == (1, 1, 1) and task.level > 0:
+        if self._shapes[task.level] == (1, 1, 1) and task.level > 0:
             return self.grid.box
         return self.tree.box(min(task.level, self.top_level), task.index)
 
@@ -122,7 +123,7 @@ class Pass:
         for index in Grid(Box.of_shape(self.tree.shape(self.top_level)), (1, 1, 1)).indices():
             yield from self._walk(self.top_level, index)
         for level in range(self.top_level + 1, self.n_levels):
-            for index in Grid(Box.of_shape(self._shape(level)), (1, 1, 1)).indices():
+            for index in Grid(Box.of_shape(self._shapes[level]), (1, 1, 1)).indices():
                 yield Task(self.name, level, index)
 
     def _walk(self, level: int, index: Triple) -> Iterator[Task]:
