@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,33 +97,30 @@ def run(
     named = n_workers if isinstance(n_workers, Mapping) else ()
     prices.check([*named, *(stage.pool for stage in workflow.running_stages)])
     forget_volumes()
-    with RunLock(Dataset.at(workflow.dataset.url).url) as lock:
+    with ExitStack() as stack:
+        lock = stack.enter_context(RunLock(Dataset.at(workflow.dataset.url).url))
         plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
         progress, accounts = recall(dataset, plan)
-        recorder = Recorder(dataset, accounts, progress)
+        recorder, cleaner = Recorder(dataset, accounts, progress), Cleaner(plan, dataset, progress)
         # The lock first: once it is lost, nothing more is written to the ledger.
-        cleaner = Cleaner(plan, dataset, progress)
-        listeners: list[Listener] = [lock.check, recorder, cleaner, *([display] if display else [])]
+        listeners: list[Listener] = [lock.check, recorder, cleaner]
         if display is not None:
             display.follow(accounts, prices)
-        served = Metrics(accounts, prices, metrics) if metrics is not None else None
-        if served is not None:
+            listeners.append(display)
+        if metrics is not None:
+            served = stack.enter_context(closing(Metrics(accounts, prices, metrics)))
             listeners.append(served)
             if display is not None:
                 display.say(f"metrics: {served.url}")
-        executor = make(plan, dataset)
-        if isinstance(executor, DaskRunner) and (scaler := executor.scaler) is not None:
-            listeners.append(scaler)
-        try:
-            ended = execute(plan, executor, progress, listeners)
-        except BaseException:
-            lock.check()
-            recorder.flush()
-            raise
-        finally:
-            executor.close()
-            if served is not None:
-                served.close()
+        with closing(make(plan, dataset)) as executor:
+            if isinstance(executor, DaskRunner) and (scaler := executor.scaler) is not None:
+                listeners.append(scaler)
+            try:
+                ended = execute(plan, executor, progress, listeners)
+            except BaseException:
+                lock.check()
+                recorder.flush()
+                raise
         _finish_volumes(plan, dataset, progress)
         scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
         cleaner.finish()
