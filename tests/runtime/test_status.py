@@ -1,3 +1,4 @@
+import io
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,12 @@ from connectome.runtime.history import MOST_BINS, Timeline, read_history
 from connectome.runtime.prepare import prepare
 from connectome.runtime.prices import Prices
 from connectome.runtime.progress import ProgressDisplay
-from connectome.runtime.run import run
+from connectome.runtime.run import replay, run
 from connectome.runtime.status import status_of
 from connectome.stages.edges import Edges
 from connectome.store.ledger import Receipt, receipt_record
-from connectome.store.run_lock import Claim
+from connectome.store.run_lock import Claim, RunLockError
+from connectome.workflow.plan import Task
 from connectome.workflow.workflow import Workflow
 from tests.tissue import workflow_content
 
@@ -102,6 +104,29 @@ def test_the_run_lock_says_who_runs(stored_affinities, tmp_path):
         found = status_of(dataset.url, PRICES)
         assert (found.driver.host, found.driver.pid, found.driver.seen) == ("far", 5, seen)
         assert found.state == ("running" if number == 7 else "stopped")
+
+
+def test_a_second_driver_is_refused_while_one_runs(stored_affinities, tmp_path):
+    content = workflow_content(tmp_path / "run", stored_affinities[0], (60, 70, 90))
+    refused = []
+
+    class Rival(ProgressDisplay):
+        def __call__(self, event):
+            if isinstance(event, TasksDone):
+                for second in (
+                    lambda: run(Workflow.parse(content), runner="serial"),
+                    lambda: replay(str(tmp_path / "run"), Task("fragments", 0, (0, 0, 0))),
+                ):
+                    with pytest.raises(RunLockError, match="held by another run"):
+                        second()
+                    refused.append(event)
+
+    outcome = run(Workflow.parse(content), runner="serial", display=Rival(Console(file=io.StringIO())))
+    assert outcome.is_complete
+    assert len(refused) == 2 * sum(map(len, outcome.plan.passes.values()))
+    kinds = [record["kind"] for record in outcome.dataset.ledger.records()]
+    assert kinds.count("session") == 1
+    assert "done in" in replay(str(tmp_path / "run"), Task("fragments", 0, (0, 0, 0)))
 
 
 def test_no_dataset(tmp_path):
