@@ -79,8 +79,8 @@ def new_table(n_numbers: int, n_values: int) -> ContactTable:
 
 
 @jit
-def add_values(table, homes, keys, values, left, n, largest):
-    """Add `n` values to their records, or keep the largest of each record.
+def add_values(table, homes, keys, values, counts, left, n, largest):
+    """Add `n` values, each of so many contacts, to their records, or keep the largest of each record.
 
     All pairs look at the first slot of their probe sequence, those that met another pair there at the second, and
     so on: a round is free of branches, and most pairs are done after one. `left` is room for `n` indices.
@@ -91,7 +91,8 @@ def add_values(table, homes, keys, values, left, n, largest):
     for probe in range(min(1 << state[2], _PROBES)):
         if n == 0:
             break
-        state[0], n = _add_round(slots, records, state[0], state[2], homes, keys, values, left, n, probe, largest)
+        given = (homes, keys, values, counts, left)
+        state[0], n = _add_round(slots, records, state[0], state[2], *given, n, probe, largest)
     for k in range(n):
         i = left[k]
         if 2 * state[1] > common.size:
@@ -108,12 +109,12 @@ def add_values(table, homes, keys, values, left, n, largest):
             state[1] += 1
         before = records[3 * record + _VALUE]
         records[3 * record + _VALUE] = max(before, value) if largest else before + value
-        records[3 * record + _HOME] += 1
+        records[3 * record + _HOME] += np.int64(counts[i])
     return ContactTable(slots, records, common, state)
 
 
 @jit
-def _add_round(slots, records, next_record, bits, homes, keys, values, left, n, probe, largest):
+def _add_round(slots, records, next_record, bits, homes, keys, values, counts, left, n, probe, largest):
     """Add what finds its record, or an empty slot, at the probe; keep the others in `left`, and count them.
 
     Everything that is an index is unsigned, or the compiled code checks each for being negative.
@@ -139,7 +140,8 @@ def _add_round(slots, records, next_record, bits, homes, keys, values, left, n, 
         records[target] = key
         before = records[target + np.uint64(_VALUE)]
         records[target + np.uint64(_VALUE)] = max(before, value) if largest else before + value
-        records[target + np.uint64(_HOME)] = (records[target + np.uint64(_HOME)] | np.int64(home << np.uint64(32))) + 1
+        counted = records[target + np.uint64(_HOME)] | np.int64(home << np.uint64(32))
+        records[target + np.uint64(_HOME)] = counted + np.int64(counts[i])
     return np.int64(new), np.int64(n_left)
 
 
