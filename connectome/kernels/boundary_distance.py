@@ -1,7 +1,7 @@
 """Smoothed distance to the nearest boundary voxel, in integers.
 
-Every pass runs over contiguous rows (it becomes vector instructions) of one plane or one slab, which stays in
-the cache: three trips through memory in all, whatever the cap and the smoothing.
+Every pass runs over many rows as one (it becomes vector instructions, and rows are too short for these to pay) of
+one plane or one slab, which stays in the cache: three trips through memory in all, whatever the cap and the smoothing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Triple
-from connectome.kernels.jit import jit
+from connectome.kernels.jit import jit, jit_bare
+
+Squares = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Heights = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
+_STRIP = 1 << 14
+"""So many squares are spread at once: with those around them they stay in the first-level cache, or the second."""
 
 
 def capped_squares(
     affinities: npt.NDArray[np.uint8], boundary_sum: int, sizes: Triple, cap: int, lowest: tuple[bool, bool, bool]
-) -> tuple[npt.NDArray[np.uint16] | npt.NDArray[np.uint32], int]:
+) -> tuple[Squares, int]:
     """Return squared distances within a section to its nearest boundary voxel, and their unit squared.
 
     Parameters
     ----------
-    affinities : uint8 array, shape (3, z, y, x), C order
-        Stored at the higher voxel of each pair.
+    affinities : uint8 array, shape (3, z, y, x)
+        Stored at the higher voxel of each pair; copied unless each channel is in C order.
     boundary_sum : int
         A voxel with n edges to lower neighbours is boundary if they sum to less than ``n / 3`` of this.
     sizes : Triple
@@ -35,25 +41,24 @@ def capped_squares(
 
     Returns
     -------
-    squares : uint16 or uint32 array, shape (z, y, x)
+    squares : uint8, uint16 or uint32 array, shape (z, y, x)
         In multiples of the unit squared, at most `cap` squared (rounded up); within sections alone:
         `smoothed_roots` goes across.
     unit : int
-        The greatest common divisor of the sizes: small numbers make narrow, fast rows.
+        The greatest common divisor of the sizes: small numbers make narrow, fast rows. Ten voxels to the cap fit
+        a byte.
     """
     unit = math.gcd(*sizes)
     far = -(-cap * cap // unit**2)
-    dtype = np.uint16 if 2 * far < 2**16 else np.uint32
-    squares = np.empty(affinities.shape[1:], dtype)
+    dtype = next(t for t in (np.uint8, np.uint16, np.uint32) if 2 * far <= np.iinfo(t).max)
+    squares: Squares = np.empty(affinities.shape[1:], dtype)
+    channels = tuple(np.ascontiguousarray(channel) for channel in affinities)
     size_y, size_x = sizes[1] // unit, sizes[2] // unit
-    reach_x = min(affinities.shape[3], math.isqrt(far - 1) // size_x)
-    _spread_sections(affinities, squares, boundary_sum, sizes[0] > 0, size_y, size_x, reach_x, far, lowest)
+    _spread_sections(channels, squares, boundary_sum, sizes[0] > 0, size_y, size_x, far, lowest)
     return squares, unit
 
 
-def smoothed_roots(
-    squares: npt.NDArray[np.uint16] | npt.NDArray[np.uint32], unit: int, size: int, cap: int, n_smoothing: int
-) -> npt.NDArray[np.int32]:
+def smoothed_roots(squares: Squares, unit: int, size: int, cap: int, n_smoothing: int) -> Heights:
     """Spread squared distances across sections, take roots in sixteenths, and smooth.
 
     Parameters
@@ -69,38 +74,69 @@ def smoothed_roots(
 
     Returns
     -------
-    int32 array, shape (z, y, x)
+    int16 array, shape (z, y, x), or int32 where the heights do not fit
         ``isqrt(256 * d2)`` of squared distances d2, smoothed.
     """
-    heights = np.empty(squares.shape, np.int32)
-    _spread_across(squares, heights, unit, size // unit, cap, n_smoothing)
+    is_narrow = highest(cap, n_smoothing, across_sections=size > 0) < 2**15
+    heights: Heights = np.empty(squares.shape, np.int16) if is_narrow else np.empty(squares.shape, np.int32)
+    far = -(-cap * cap // unit**2)
+    # The root of an integer is rounded to a whole number only if it is one, as long as integers are exact.
+    real = np.float32 if 256 * far * unit**2 < 2**24 else np.float64
+    scale_and_most = np.array([256 * unit**2, 256 * cap**2], real)
+    _spread_across(squares, heights, size // unit, far, scale_and_most, n_smoothing)
     if n_smoothing > 0:
         _smooth_sections(heights, n_smoothing)
     return heights
 
 
+def highest(cap: int, n_smoothing: int, *, across_sections: bool) -> int:
+    """Return the height of a voxel that is, with all its neighbours, at the cap."""
+    return 16 * cap << (2 * (3 if across_sections else 2) * n_smoothing)
+
+
 @jit
-def _spread_sections(affinities, squares, boundary_sum, with_z, size_y, size_x, reach_x, far, lowest):
-    _, nz, ny, nx = affinities.shape
-    plane, nothing = np.empty_like(squares[0]), np.zeros(nx, np.uint8)
-    padded = np.full(nx + 2 * reach_x, far, squares.dtype)
-    row = padded[reach_x : reach_x + nx]
+def _spread_sections(channels, squares, boundary_sum, with_z, size_y, size_x, far, lowest):
+    """Spread along x and y; rows lie apart by a margin, as if there were no boundary beyond their ends."""
+    nz, ny, nx = squares.shape
+    reach_y, reach_x = _reach(size_y, far, ny), _reach(size_x, far, nx)
+    step = nx + reach_x
+    begin = reach_y * step + reach_x  # of the first row
+    marked = np.full(begin + (ny + reach_y) * step + reach_x, far, squares.dtype)
+    wide = np.full_like(marked, far)
+    n_rows = max(1, _STRIP // step)
+    spread, nothing = np.empty(n_rows * step, squares.dtype), np.zeros(nx, np.uint8)
     for z in range(nz):
         has_z = with_z and not (lowest[0] and z == 0)
         for y in range(ny):
             has_y = not (lowest[1] and y == 0)
-            edges_z = affinities[0, z, y] if has_z else nothing
-            edges_y = affinities[1, z, y] if has_y else nothing
+            edges_z = channels[0][z, y] if has_z else nothing
+            edges_y = channels[1][z, y] if has_y else nothing
             n_edges = 1 + (1 if has_z else 0) + (1 if has_y else 0)
-            _mark_boundary(row, edges_z, edges_y, affinities[2, z, y], n_edges * boundary_sum, far)
+            row = marked[begin + y * step : begin + y * step + nx]
+            _mark_boundary(row, edges_z, edges_y, channels[2][z, y], n_edges * boundary_sum, far)
             if lowest[2]:
                 total = np.int64(edges_z[0]) + np.int64(edges_y[0])
                 row[0] = 0 if 3 * total < (n_edges - 1) * boundary_sum else far
-            _spread_row(padded, reach_x, plane, y, size_x)
-        _spread_plane(plane, squares, z, size_y, far)
+        for y in range(0, ny, n_rows):
+            n = min(n_rows, ny - y) * step
+            _spread(marked, begin + y * step, wide, begin + y * step, n, 1, reach_x, size_x)
+        for y in range(0, ny, n_rows):
+            n = min(n_rows, ny - y) * step
+            _spread(wide, begin + y * step, spread, 0, n, step, reach_y, size_y)
+            for k in range(min(n_rows, ny - y)):
+                _copy(spread, k * step, squares[z, y + k])
 
 
-@jit
+@jit_bare
+def _reach(size, far, n):
+    """How many voxels off a boundary voxel still counts."""
+    offset = 0
+    while offset < n - 1 and (size * (offset + 1)) ** 2 < far:
+        offset += 1
+    return offset
+
+
+@jit_bare
 def _mark_boundary(row, edges_z, edges_y, edges_x, least, far):
     """0 at boundary voxels, `far` elsewhere."""
     far, least = row.dtype.type(far), np.uint16((least + 2) // 3)
@@ -109,62 +145,47 @@ def _mark_boundary(row, edges_z, edges_y, edges_x, least, far):
         row[x] = row.dtype.type(0) if total < least else far
 
 
-@jit
-def _spread_row(padded, reach, plane, y, size):
-    """Lower envelope of the parabolas (size * offset)^2 + source, along a row that has a margin of `reach`."""
-    for x in range(plane.shape[1]):
-        plane[y, x] = padded[reach + x]
+@jit_bare
+def _spread(source, at, target, to, n, step, reach, size):
+    """Lower envelope of the parabolas (size * offset)^2 + source for `n` voxels; their neighbours lie `step` apart.
+
+    There are `reach` neighbours to both sides of each, or `far` stands for them: no parabola beyond matters.
+    """
+    at, to = np.uint64(at), np.uint64(to)
+    for i in range(np.uint64(n)):
+        target[to + i] = source[at + i]
     for offset in range(1, reach + 1):
-        _lower_to_sides(padded, reach - offset, reach + offset, plane, y, (size * offset) ** 2)
+        _lower_to_sides(source, at, target, to, n, np.uint64(offset * step), (size * offset) ** 2)
 
 
-@jit
-def _lower_to_sides(padded, left, right, plane, y, rise):
+@jit_bare
+def _lower_to_sides(source, at, target, to, n, offset, rise):
     # Unsigned, an index needs no look at whether it counts from the end, which would stop vectors.
-    left, right, rise = np.uint64(left), np.uint64(right), padded.dtype.type(rise)
-    for x in range(np.uint64(plane.shape[1])):
-        either = min(padded[left + x], padded[right + x])
-        plane[y, x] = min(plane[y, x], padded.dtype.type(either + rise))
+    below, above, rise = at - offset, at + offset, source.dtype.type(rise)
+    for i in range(np.uint64(n)):
+        either = min(source[below + i], source[above + i])
+        target[to + i] = min(target[to + i], source.dtype.type(either + rise))
+
+
+@jit_bare
+def _copy(source, at, row):
+    at = np.uint64(at)
+    for x in range(np.uint64(row.size)):
+        row[x] = source[at + x]
 
 
 @jit
-def _spread_plane(source, planes, z, size, far):
-    """Lower envelope along the first axis of a plane into plane `z` of `planes`; no parabola beyond `far` matters."""
-    n = source.shape[0]
-    for i in range(n):
-        for x in range(source.shape[1]):
-            planes[z, i, x] = source[i, x]
-        offset = 1
-        while (size * offset) ** 2 < far and (offset <= i or i + offset < n):
-            below, above = i - offset if offset <= i else i + offset, i + offset if i + offset < n else i - offset
-            _lower_to_rows(source, below, above, planes, z, i, (size * offset) ** 2)
-            offset += 1
-
-
-@jit
-def _lower_to_rows(source, below, above, planes, z, i, rise):
-    rise = source.dtype.type(rise)
-    for x in range(source.shape[1]):
-        either = min(source[below, x], source[above, x])
-        planes[z, i, x] = min(planes[z, i, x], source.dtype.type(either + rise))
-
-
-@jit
-def _spread_across(squares, heights, unit, size, cap, n_smoothing):
+def _spread_across(squares, heights, size, far, scale_and_most, n_smoothing):
     """Finish distances along z, take roots and smooth along z: one slab of constant y at a time."""
     nz, ny, nx = squares.shape
-    source, target = np.empty((nz, nx), squares.dtype), np.empty((1, nz, nx), squares.dtype)
-    slab, scratch = np.empty((nz, nx), np.int32), np.empty((nz, nx), np.int32)
-    far = (cap * cap + unit * unit - 1) // (unit * unit)
+    reach = _reach(size, far, nz) if size > 0 else 0
+    source, target = np.full((nz + 2 * reach) * nx, far, squares.dtype), np.empty((nz, nx), squares.dtype)
+    slab, scratch = np.empty((nz, nx), heights.dtype), np.empty((nz, nx), heights.dtype)
     for y in range(ny):
         for z in range(nz):
-            for x in range(nx):
-                source[z, x] = squares[z, y, x]
-        if size > 0:
-            _spread_plane(source, target, 0, size, far)
-            _fixed_point_roots(target[0], slab, unit * unit, cap * cap)
-        else:
-            _fixed_point_roots(source, slab, unit * unit, cap * cap)
+            _copy(squares[z, y], 0, source[(z + reach) * nx : (z + reach + 1) * nx])
+        _spread(source, reach * nx, target.reshape(nz * nx), 0, nz * nx, nx, reach, size)
+        _fixed_point_roots(target, slab, scale_and_most)
         for _ in range(n_smoothing if size > 0 else 0):
             _smooth_plane(slab, scratch)
             slab, scratch = scratch, slab
@@ -173,22 +194,20 @@ def _spread_across(squares, heights, unit, size, cap, n_smoothing):
                 heights[z, y, x] = slab[z, x]
 
 
-@jit
-def _fixed_point_roots(squares, roots, unit, most):
-    """Floor of sqrt(256 d2): distances in sixteenths.
-
-    The root of an integer below 2^52 is rounded to a whole number only if it is one: floats are exact here.
-    """
+@jit_bare
+def _fixed_point_roots(squares, roots, scale_and_most):
+    """Floor of sqrt(256 d2): distances in sixteenths, in reals that hold every 256 d2 exactly."""
+    scale, most, real = scale_and_most[0], scale_and_most[1], scale_and_most.dtype.type
     for i in range(roots.shape[0]):
         for x in range(roots.shape[1]):
-            roots[i, x] = np.int64(np.sqrt(np.float64(256 * min(np.int64(squares[i, x]) * unit, most))))
+            roots[i, x] = np.int32(np.sqrt(min(real(squares[i, x]) * scale, most)))
 
 
 @jit
 def _smooth_sections(heights, n_smoothing):
     """[1 2 1] sums along x and y, one section at a time."""
     nz, ny, nx = heights.shape
-    row, plane = np.empty(nx, np.int32), np.empty((ny, nx), np.int32)
+    row, plane = np.empty(nx, heights.dtype), np.empty((ny, nx), heights.dtype)
     for z in range(nz):
         section = heights[z]
         for y in range(ny):
@@ -203,7 +222,7 @@ def _smooth_sections(heights, n_smoothing):
             _smooth_plane(plane, section)
 
 
-@jit
+@jit_bare
 def _smooth_row(line, sums, y):
     n = line.size
     for x in range(1, n - 1):
@@ -212,7 +231,7 @@ def _smooth_row(line, sums, y):
     sums[y, n - 1] = line[max(n - 2, 0)] + 3 * line[n - 1]
 
 
-@jit
+@jit_bare
 def _smooth_plane(source, target):
     """[1 2 1] sums along the first axis of a plane; the ends repeat."""
     n = source.shape[0]

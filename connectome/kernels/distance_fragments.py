@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
-from connectome.kernels.boundary_distance import capped_squares, smoothed_roots
+from connectome.kernels.boundary_distance import Heights, capped_squares, highest, smoothed_roots
 from connectome.kernels.choices import break_ties, copy_row, finish_choice, has_ties, hash_row, link_row, mark_equals
 from connectome.kernels.fragments import Affinities
 from connectome.kernels.jit import jit
@@ -81,32 +81,53 @@ def fragments_by_distance(
 
     Notes
     -----
-    O(voxels x cap / voxel size), whatever the affinities. Besides the labels, 6 bytes per voxel of the read
-    box (freed before the labels are made) and one for links, or 12 per provisional label. Source: exact
-    segmentation recipe, section 2, distance flavour.
+    O(voxels x cap / voxel size), whatever the affinities. Besides the labels, 3 to 8 bytes per voxel of the read
+    box (freed before the labels are made; of one section where these are for themselves) and one for links, or 12
+    per provisional label. Source: exact segmentation recipe, section 2, distance flavour.
     """
     links = np.empty(write_box.shape, np.uint8)
-    heights = distance_heights(affinities, read_box, domain, parameters)
-    start_z, start_y, start_x = (max(a - 1, r) for a, r in zip(write_box.start, read_box.start, strict=True))
-    _link_by_height(
-        heights,
-        links,
-        read_box.start,
-        (write_box.start[0] if parameters.per_section else start_z, start_y, start_x),
-        write_box.start,
-        domain.start,
-        domain.shape,
-        16 * parameters.cap << (2 * (2 if parameters.per_section else 3) * parameters.n_smoothing),
-        not parameters.per_section,
-        hash_mask(parameters.hash_bits),
-    )
-    del heights
+    if parameters.per_section:
+        # What is made of a section stays in the cache until its links are known.
+        for z in range(write_box.start[0], write_box.stop[0]):
+            read, write = _section(read_box, z), _section(write_box, z)
+            given, made = read.relative_to(read_box.start), write.relative_to(write_box.start)
+            _link_box(affinities[:, given.slices[0]], links[made.slices], read, write, domain, parameters)
+    else:
+        _link_box(affinities, links, read_box, write_box, domain, parameters)
     return label_links(links, write_box.start, domain), face_links_of(links)
 
 
-def distance_heights(
-    affinities: Affinities, read_box: Box, domain: Box, parameters: DistanceParameters
-) -> npt.NDArray[np.int32]:
+def _section(box: Box, z: int) -> Box:
+    """Return the section `z` of a box."""
+    return Box((z, *box.start[1:]), (z + 1, *box.stop[1:]))
+
+
+def _link_box(
+    affinities: Affinities,
+    links: npt.NDArray[np.uint8],
+    read_box: Box,
+    write_box: Box,
+    domain: Box,
+    parameters: DistanceParameters,
+) -> None:
+    """Fill the links of `write_box`."""
+    across_sections = not parameters.per_section
+    start_z, start_y, start_x = (max(a - 1, r) for a, r in zip(write_box.start, read_box.start, strict=True))
+    _link_by_height(
+        distance_heights(affinities, read_box, domain, parameters),
+        links,
+        read_box.start,
+        (start_z, start_y, start_x),
+        write_box.start,
+        domain.start,
+        domain.shape,
+        highest(parameters.cap, parameters.n_smoothing, across_sections=across_sections),
+        across_sections,
+        hash_mask(parameters.hash_bits),
+    )
+
+
+def distance_heights(affinities: Affinities, read_box: Box, domain: Box, parameters: DistanceParameters) -> Heights:
     """Return the smoothed distance to the nearest boundary voxel for every voxel of `read_box`.
 
     Values are right only at least `parameters.halo` (less one voxel) away from those faces of
@@ -115,9 +136,7 @@ def distance_heights(
     z, y, x = (a == d for a, d in zip(read_box.start, domain.start, strict=True))
     size_z, size_y, size_x = parameters.voxel_size
     sizes = (0 if parameters.per_section else size_z, size_y, size_x)
-    squares, unit = capped_squares(
-        np.ascontiguousarray(affinities), parameters.boundary_sum, sizes, parameters.cap, (z, y, x)
-    )
+    squares, unit = capped_squares(affinities, parameters.boundary_sum, sizes, parameters.cap, (z, y, x))
     return smoothed_roots(squares, unit, sizes[0], parameters.cap, parameters.n_smoothing)
 
 
@@ -131,7 +150,8 @@ def _link_by_height(
     oz, oy, ox = start[0] - core_start[0], start[1] - core_start[1], start[2] - core_start[2]
     n = links.shape[2] + ox
     step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
-    nowhere, along_x = np.full(n, -1, np.int32), np.full(n + 2, -1, np.int32)
+    nowhere, along_x = np.full(n, -1, heights.dtype), np.full(n + 2, -1, heights.dtype)
+    plateau = heights.dtype.type(plateau)  # a wider number would widen every comparison with it
     hashes = np.empty((5, n + 2), np.int32)
     nothing = np.zeros(n, np.uint8)
     chosen = np.zeros((links.shape[1] + oy, n), np.uint8)  # the last plane's choices, overwritten row by row

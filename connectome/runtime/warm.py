@@ -37,11 +37,13 @@ SEGMENTING = ("fragments", "edges", "agglomeration", "segmentation")
 PARAMETERS: dict[str, Any] = {"small_size": 20, "small_threshold": 0.3, "dust_size": 10}
 NUMBERS: tuple[dict[str, Any], ...] = (
     {"cap_nm": 200.0},
+    {"cap_nm": 10.0},
+    {"cap_nm": 10.0, "smoothing": 2},
     {"flavour": "affinity", "high": 200},
     {"cells": [32, 32, 40]},
     {"root_level": 1},
 )
-"""Numbers that lead to other kernels or wider types than the defaults."""
+"""Numbers that lead to other kernels, or to wider or narrower types, than the defaults."""
 N_PAIRS = 1 << 16
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (-2, 0, 0), (0, -3, 0), (0, 0, -3))
 
