@@ -71,10 +71,15 @@ def graph(
 
 def agglomerate(box: Box, contacts: BlockGraph, linkage: LinkageName = "mean", *, with_size_rule: bool = False) -> Node:
     """Agglomerate the whole graph at 0.5; the quantile is the median."""
+    return _reduce(box, [contacts], linkage, with_size_rule=with_size_rule)
+
+
+def _reduce(box: Box, graphs: list[BlockGraph], linkage: LinkageName, *, with_size_rule: bool) -> Node:
+    """Agglomerate the graphs, and let them go."""
     score, small_score = _score(THRESHOLD), _score(SMALL_THRESHOLD)
     rule = Linkage(score, small_score, SMALL_SIZE) if with_size_rule else Linkage(score, score)
-    rule = replace(rule, name=linkage)
-    return reduce_node(box, [(box, contacts)], box, rule)
+    given_away = ((box, graphs.pop()) for _ in range(len(graphs)))
+    return reduce_node(box, given_away, box, replace(rule, name=linkage))
 
 
 def _score(affinity: float) -> int:
@@ -102,10 +107,10 @@ def _segment_fragments(
     *,
     with_size_rule: bool,
 ) -> Segmented:
-    contacts = graph(affinities, labels, face_links, linkage)
-    node = agglomerate(whole(affinities), contacts, linkage, with_size_rule=with_size_rule)
-    names = node.names
-    return Segmented(relabel(labels, names["old"], names["new"]), contacts.clusters["id"].size, n_pairs(contacts.edges))
+    contacts = [graph(affinities, labels, face_links, linkage)]
+    counts = contacts[0].clusters["id"].size, n_pairs(contacts[0].edges)
+    names = _reduce(whole(affinities), contacts, linkage, with_size_rule=with_size_rule).names
+    return Segmented(relabel(labels, names["old"], names["new"]), *counts)
 
 
 def n_pairs(edges: dict[str, npt.NDArray[Any]]) -> int:

@@ -71,7 +71,8 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
         ``a``, ``b``: ends as positions in the sorted list of clusters, a < b, sorted by (a, b), each pair
         once; ``sum``: of ``affinity << 24 | hash`` over the ``count`` voxel edges (below 2^31); for the
         maximum linkage of the best voxel edge alone, count 1. For the quantile linkage one row per
-        pair and ``level`` (uint8, the lowest affinity of a histogram bin), sorted by it last.
+        pair and ``level`` (uint8, the lowest affinity of a histogram bin), sorted by it last. Emptied: what nobody
+        else holds is free before the work begins.
     sizes : int64 array, shape (clusters,)
         Voxels.
     is_open : bool array, shape (clusters,)
@@ -85,19 +86,18 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
 
     Notes
     -----
-    O(m log m) in edges; 56 bytes per edge beside the input, 64 with hubs. A quantile takes 8 more per 16 levels,
-    and 4 per level for edges of more than 15 voxel edges. Queue entries are upper bounds, because the linkage
-    is reducible, so that a merge pushes nothing. Source: exact segmentation recipe, section 4; Lu, Zlateski
-    and Seung 2021 (arXiv 2106.10795).
+    O(m log m) in edges; 48 bytes per edge and some 70 per cluster once the input is let go, 64 with hubs. A quantile
+    takes 8 more per 16 levels, and 4 per level for edges of more than 15 voxel edges. Queue entries are upper
+    bounds, because the linkage is reducible, so that a merge pushes nothing. Source: exact segmentation recipe,
+    section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
     """
     records, histograms = records_of(edges, linkage.name)
-    del edges  # the caller may have let go of it
+    edges.clear()
     labels, sizes_left, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
     names = np.flatnonzero(np.bincount(labels, minlength=labels.size))
     records, histograms = _what_is_left(records, histograms, labels, names)
-    rest, sizes_rest, alive, late_merges = _merge_by_queue(
-        records, histograms, sizes_left[names], blocked[names], linkage
-    )
+    sizes_left, blocked = sizes_left[names], blocked[names]
+    rest, sizes_rest, alive, late_merges = _merge_by_queue(records, histograms, sizes_left, blocked, linkage)
     late_merges["low"], late_merges["high"] = names[late_merges["low"]], names[late_merges["high"]]
     sizes_left = np.zeros(sizes.size, np.int64)
     sizes_left[names] = sizes_rest
@@ -136,9 +136,11 @@ def _merge_locally(
     n_merges = merge_along_chains(
         nodes, chunks, clusters, entries, records, stack, merges, MOST_EDGES, *histograms, *kinds, _rule(linkage)
     )
+    del chunks, entries, stack
+    merges.resize(n_merges, refcheck=False)
     labels, sizes_left, blocked = np.empty(n, np.int32), np.zeros(n, np.int64), np.zeros(n, np.bool_)
     label_all(nodes, clusters, labels, sizes_left, blocked)
-    return labels, sizes_left, blocked, merges[:n_merges].copy()
+    return labels, sizes_left, blocked, merges
 
 
 def _ranks(names: npt.NDArray[np.int64], n: int) -> Positions:
@@ -152,7 +154,9 @@ def _what_is_left(
 ) -> tuple[Records, Histograms]:
     """Living edges between the clusters that are left, these numbered by their rank; in the place of `records`."""
     n_living = _keep_living(records, histograms.packed, _ranks(names, labels.size), labels)
-    return records[:n_living], histograms._replace(packed=histograms.packed[:n_living])
+    # Cut off where it lies: the rest of the memory is free at once, and nothing is copied.
+    records.resize(n_living, refcheck=False)
+    return records, histograms._replace(packed=histograms.packed[:n_living])
 
 
 @jit_bare
@@ -199,23 +203,31 @@ def _merge_by_queue(
         larger = new_pair_table(2 * (n_living(pairs, alive) + int(progress[NEEDED])))
         enter_living(pairs, larger, nodes, records, alive)
         pairs = larger
+    del chunks, entries, pairs, order, heap, state, queue
+    merges.resize(int(progress[N_MERGES]), refcheck=False)
     labels, sizes_left = np.empty(n, np.int32), np.zeros(n, np.int64)
     label_all(nodes, clusters, labels, sizes_left, np.empty(n, np.bool_))
-    return labels, sizes_left, alive, merges[: progress[N_MERGES]].copy()
+    return labels, sizes_left, alive, merges
 
 
 def _columns(
     records: Records, histograms: Histograms, left: npt.NDArray[np.int64], sizes: Integers, linkage: Linkage
 ) -> tuple[Columns, npt.NDArray[np.bool_]]:
     """Edges that are left as sorted columns, and which of them act."""
-    ends = np.sort(np.stack([records["low"][left], records["high"][left]], axis=1), axis=1)
-    order = np.argsort(ends[:, 0].astype(np.int64) << 32 | ends[:, 1])
-    left, a, b = left[order], ends[order, 0], ends[order, 1]
+    low, high = records["low"][left], records["high"][left]
+    a, b = np.minimum(low, high), np.maximum(low, high)
+    del low, high
+    order = np.argsort(a.astype(np.int64) << 32 | b)
+    left, a, b = left[order], a[order], b[order]
+    del order
     threshold, small, small_size = _rule(linkage)
     scores = _scores(records, left, KINDS[linkage.name], linkage.quantile, *histograms[:3])
     acts = (scores >= threshold) | ((np.minimum(sizes[a], sizes[b]) < small_size) & (scores >= small))
+    del scores
     columns = columns_of(records, left, histograms, linkage.name)
-    edge = columns.pop("edge", np.arange(left.size))
+    if "edge" not in columns:
+        return {"a": a, "b": b, **columns}, acts
+    edge = columns.pop("edge")
     return {"a": a[edge], "b": b[edge], **columns}, acts[edge]
 
 

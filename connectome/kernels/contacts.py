@@ -70,9 +70,9 @@ def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Col
     ids, _, numbers = number_labels(labels, in_scan_order=True)
     table = new_table(ids.size, count_contacts(numbers))
     nothing = np.zeros((3, 1, 1, 1), np.uint8)
-    table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA))
+    table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA)).without_slots()
     del numbers
-    rows = sorted_rows(table.without_slots(), ids)
+    rows = sorted_rows(table, ids)
     return _columns(rows.a, rows.b, rows.values, rows.counts)
 
 

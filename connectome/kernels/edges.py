@@ -111,9 +111,10 @@ def block_graph(
     origin = sum(step * (a - d) for step, a, d in zip(steps, write_box.start, domain.start, strict=True))
     values = (origin, steps, hash_mask(hash_bits), bins, _KINDS[linkage])
     table = new_table(ids.size, count_contacts(numbers))
-    table = add_contacts(table, numbers, (0, 0, 0), np.ascontiguousarray(affinities), values)
+    table = add_contacts(table, numbers, (0, 0, 0), np.ascontiguousarray(affinities), values).without_slots()
     del numbers
-    edges = _edges(sorted_rows(table.without_slots(), ids), linkage, bins)
+    edges = _edges(sorted_rows(table, ids), linkage, bins)
+    del table
     seam = _seam(labels, affinities, face_links, margin, values, linkage, bins)
     return BlockGraph({"id": ids, "size": sizes}, edges, seam, alias)
 

@@ -7,7 +7,7 @@ boxes gives the same names (exact segmentation recipe, section 4).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,7 +50,7 @@ class Node:
 
 def reduce_node(
     box: Box,
-    children: Sequence[tuple[Box, BlockGraph]],
+    children: Iterable[tuple[Box, BlockGraph]],
     domain: Box,
     linkage: Linkage,
     cells: Triple | None = None,
@@ -61,8 +61,9 @@ def reduce_node(
     ----------
     box : Box
         The node's box, the union of the children's.
-    children : sequence of (Box, BlockGraph)
-        Blocks or reduced nodes, in any order.
+    children : iterable of (Box, BlockGraph)
+        Blocks or reduced nodes, in any order. Graphs that nobody else holds are let go before the sweep: from
+        an iterator that gives them away, a node takes half the memory.
     domain : Box
         The whole volume.
     linkage : Linkage
@@ -75,6 +76,7 @@ def reduce_node(
     -------
     Node
     """
+    children = list(children)
     clusters = concatenate([graph.clusters for _, graph in children])
     order = np.argsort(clusters["id"], kind="stable")
     ids: Ids = clusters["id"][order].astype(np.uint64)
@@ -86,12 +88,14 @@ def reduce_node(
     owner = unite_pairs(ids.size, ends[0][contacts["linked"]], ends[1][contacts["linked"]])
     sizes = np.zeros(ids.size, np.int64)
     np.add.at(sizes, owner, clusters["size"][order])
+    del clusters, order
     alias = {name: values[alias["faces"] != 0] for name, values in alias.items()}
     alias_owner = owner[find(ids, alias["id"])]
     is_open, is_aside = np.zeros(ids.size, np.bool_), np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
     is_aside[alias_owner[(alias["faces"] & _faces_of_cells(box, domain, cells)) != 0]] = True
     edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts, linkage)
+    del children
     result = _sweep_beside(edges, sizes, is_open, is_aside, linkage)
 
     names = result.labels[owner]
@@ -135,7 +139,7 @@ def _sweep_beside(
     is_aside: npt.NDArray[np.bool_],
     linkage: Linkage,
 ) -> Sweep:
-    """Sweep without the edges of clusters that are left aside, then add these to what is left."""
+    """Sweep without the edges of clusters that are left aside, then add these to what is left; may empty `edges`."""
     aside = is_aside[edges["a"]] | is_aside[edges["b"]]
     if not aside.any():
         return sweep(edges, sizes, is_open, linkage)
