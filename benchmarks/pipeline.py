@@ -110,7 +110,7 @@ def _segment_fragments(
     contacts = [graph(affinities, labels, face_links, linkage)]
     counts = contacts[0].clusters["id"].size, n_pairs(contacts[0].edges)
     names = _reduce(whole(affinities), contacts, linkage, with_size_rule=with_size_rule).names
-    return Segmented(relabel(labels, names["old"], names["new"]), *counts)
+    return Segmented(relabel(labels, names["old"], names["new"], in_place=True), *counts)
 
 
 def n_pairs(edges: dict[str, npt.NDArray[Any]]) -> int:

@@ -35,7 +35,7 @@ STRIP = 1 << 15
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
+def relabel(labels: Labels, old: Labels, new: Labels, *, in_place: bool = False) -> Labels:
     """Replace labels that have a row in (old, new); the others keep themselves.
 
     Parameters
@@ -43,6 +43,8 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
     labels : uint64 array, any shape
     old, new : uint64 arrays, shape (n,)
         Names, sorted by `old`, each once.
+    in_place : bool
+        Overwrite `labels`, which must be in C order: fresh memory may cost more than the renaming.
 
     Returns
     -------
@@ -54,8 +56,13 @@ def relabel(labels: Labels, old: Labels, new: Labels) -> Labels:
     and the last and so at most 4 bytes per voxel; where labels are spread farther, in a hash that keeps near ids
     in one cache line, at most 128 bytes per name.
     """
-    renamed = np.empty(labels.shape, np.uint64)
     names = _find_names(old, new, labels.size)
+    if in_place:
+        if not labels.flags.c_contiguous:
+            raise ValueError("labels that are renamed in place must be in C order: pass a copy, or not in_place")
+        _rename_in_place(labels.reshape(-1), np.empty(STRIP, np.uint64), names)
+        return labels
+    renamed = np.empty(labels.shape, np.uint64)
     _rename(np.ascontiguousarray(labels).ravel(), renamed.ravel(), names)
     return renamed
 
@@ -211,6 +218,16 @@ def _rename_and_pool(labels, renamed, pooled, step, names, is_unsure):
                 last = (section * height + min(end * fy, height)) * width
                 _rename(old[first:last], new[first:last], names)
             n_noisy = mode_strip(renamed, pooled, step, z, y, end, is_unsure, n_noisy)
+
+
+@jit_bare
+def _rename_in_place(labels, strip, names):
+    """Rename strips from a copy that stays in the cache: names are written ahead of what is read."""
+    for start in range(0, labels.size, strip.size):
+        part = labels[start : min(start + strip.size, labels.size)]
+        for voxel in range(part.size):
+            strip[voxel] = part[voxel]
+        _rename(strip[: part.size], part, names)
 
 
 @jit_bare

@@ -1,10 +1,12 @@
 import itertools
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectome.kernels import relabel as kernel
 from connectome.kernels.relabel import relabel, relabel_pyramid
 from tests.naive import downsample as naive_downsample
 from tests.naive import relabel as naive
@@ -29,7 +31,10 @@ def names(draw):
 def test_relabel_equals_naive(drawn):
     old, new, pool, random = drawn
     labels = random.choice(pool, (3, 4, 5))
-    np.testing.assert_array_equal(relabel(labels, old, new), naive.relabel(labels, old, new))
+    wanted = naive.relabel(labels, old, new)
+    np.testing.assert_array_equal(relabel(labels, old, new), wanted)
+    assert relabel(labels, old, new, in_place=True) is labels
+    np.testing.assert_array_equal(labels, wanted)
 
 
 @given(names(), st.tuples(*[st.integers(1, 9)] * 3), st.lists(st.sampled_from(STEPS), max_size=4), st.booleans())
@@ -63,7 +68,16 @@ def test_short_and_long_runs_of_near_and_far_labels(run, spread):
     new = random.integers(0, 2**64 - 1, old.size, np.uint64)
     pool = np.concatenate([old, np.array([0, 63, 65, 10**9, 2**64 - 1], np.uint64)])
     labels = np.repeat(random.choice(pool, 6000 // run), run)[:4800].reshape(10, 12, -1)
-    np.testing.assert_array_equal(relabel(labels, old, new), naive.relabel(labels, old, new))
+    wanted = naive.relabel(labels, old, new)
+    np.testing.assert_array_equal(relabel(labels, old, new), wanted)
+    with patch.object(kernel, "STRIP", 100):
+        np.testing.assert_array_equal(relabel(labels, old, new, in_place=True), wanted)
+
+
+def test_only_what_lies_in_order_is_renamed_in_place():
+    labels, old = np.arange(24, dtype=np.uint64).reshape(2, 3, 4), np.arange(3, dtype=np.uint64)
+    with pytest.raises(ValueError, match="in C order"):
+        relabel(labels.T, old, old, in_place=True)
 
 
 def test_views_are_read():
