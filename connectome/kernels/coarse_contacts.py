@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.face_runs import WORD, mark_first_row, mark_row, runs_of_faces
-from connectome.kernels.jit import jit, jit_bare
+from connectome.kernels.face_runs import WORD, keep_faces, mark_row, runs_of_faces
+from connectome.kernels.jit import jit, jit_bare, prefetch
 
 # Labels are large if at most one in so many neighbours along x differs.
 _LARGE = 12
@@ -24,6 +24,10 @@ _STRIP = 64
 _RECENT_BITS = 13
 # Bits of a digit of the sort: names of 24 bits, those of a block of 256 voxels a side, take two passes.
 _DIGIT_BITS = 12
+# So many entries ahead an entry of the log is asked for.
+_AHEAD = 16
+# Runs along an axis that are added together, or more by those of one row.
+_WAITING = 256
 _FIRST = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(0xBF58476D1CE4E5B9)
 
@@ -67,59 +71,71 @@ def log_faces(labels, margin, log):
     mz, my, mx = margin
     flat, width, section = labels.reshape(labels.size), np.uint64(nx), np.uint64(ny) * np.uint64(nx)
     n_words = np.uint64((nx + WORD - 1) // WORD)
-    # The bits of a row along z and y, then those along x of the strip, one row before it, in two sections by turns.
-    words = np.zeros((2 + 2 * (_STRIP + 1)) * n_words, np.uint64)
+    # Bits of a row along z and y; then, of the strip and one row before it, in two sections by turns, bits along x and
+    # of labelled voxels.
+    n_rows = _STRIP + 1
+    words = np.zeros((2 + 4 * n_rows) * n_words, np.uint64)
     bits = words.view(np.uint8)
-    zero, one, eight = np.uint64(0), np.uint64(1), np.uint64(8)
-    runs = np.empty(nx, np.uint32), np.empty(nx, np.uint8)
-    room = np.uint64(3 * _WORDS) * width + np.uint64(_WORDS)
+    zero, two, eight = np.uint64(0), np.uint64(2), np.uint64(8)
+    # Runs along z, y and x that wait: added row by row, a mispredicted end of a loop would cost as much as the runs.
+    runs = np.empty((3, _WAITING + nx), np.uint32), np.empty((3, _WAITING + nx), np.uint8), np.zeros(3, np.uint64)
+    waiting = runs[2]
+    room = np.uint64(_WORDS * (3 * (_WAITING + nx) + 1))
     recent, n = np.zeros(_WORDS << _RECENT_BITS, np.uint64), zero
     for strip in range(my, ny, _STRIP):
         for z in range(nz):
             for y in range(max(strip - 1, 0), min(strip + _STRIP, ny)):
                 row = np.uint64(z * ny + y) * width
-                here = np.uint64(3 + y - strip + (z & 1) * (_STRIP + 1)) * n_words
-                before = np.uint64(3 + y - strip + (1 - (z & 1)) * (_STRIP + 1)) * n_words
-                if row == 0:
-                    mark_first_row(flat, width, bits, eight * here)
-                else:
-                    below = (section if z > 0 else zero, width if y > 0 else zero, section if z + 1 < nz else zero)
-                    mark_row(flat, row, width, below, bits, (zero, eight * n_words, eight * here))
-                words[here] &= ~one
+                here = two * np.uint64(2 + y - strip + (z & 1) * n_rows) * n_words
+                before = two * np.uint64(2 + y - strip + (1 - (z & 1)) * n_rows) * n_words
+                above = here - two * n_words
+                below = (section if z > 0 else zero, width if y > 0 else zero, section if z + 1 < nz else zero)
+                mark_row(flat, row, width, below, bits, (zero, eight * n_words, eight * here, eight * (here + n_words)))
+                keep_faces(words, (zero, n_words, here), (here + n_words, before + n_words, above + n_words), n_words)
                 if y < strip or z < mz:
                     continue
                 words[0] &= ~np.uint64(mx)
                 words[n_words] &= ~np.uint64(mx)
-                if n + room > log.size:
-                    log = _longer(log, n, room)
-                n = _log_row(flat, row, (section, width), words, (here, before, n_words), runs, recent, log, n)
+                _list_runs(words, (here, before, above, n_words), row, runs)
+                if max(waiting[0], waiting[1], waiting[2]) > _WAITING:
+                    if n + room > log.size:
+                        log = _longer(log, n, room)
+                    n = _add_waiting(flat, (section, width), runs, recent, log, n)
     if n + room + np.uint64(recent.size) > log.size:
         log = _longer(log, n, room + np.uint64(recent.size))
+    n = _add_waiting(flat, (section, width), runs, recent, log, n)
     for place in range(zero, np.uint64(recent.size), np.uint64(_WORDS)):
         n = _log(recent, place, log, n)
     return log[:n]
 
 
 @jit_bare
-def _log_row(labels, row, below, words, at, runs, recent, log, n):
-    """Count the marked faces of a row; return the end of the log."""
-    (section, width), (here, before, n_words), (firsts, lengths) = below, at, runs
-    zero, one = np.uint64(0), np.uint64(1)
-    n_runs = runs_of_faces(words, zero, words, here, before, n_words, firsts, lengths)
-    n = _add(labels, row, row - section, firsts, lengths, n_runs, zero, recent, log, n)
-    n_runs = runs_of_faces(words, n_words, words, here, here - n_words, n_words, firsts, lengths)
-    n = _add(labels, row, row - width, firsts, lengths, n_runs, one << np.uint64(32), recent, log, n)
-    n_runs = runs_of_faces(words, here, words, here, here, n_words, firsts, lengths)
-    return _add(labels, row, row - one, firsts, lengths, n_runs, one, recent, log, n)
+def _list_runs(words, at, row, runs):
+    """List the runs of the faces of a row after those that wait."""
+    (here, before, above, n_words), (firsts, lengths, waiting) = at, runs
+    for axis, faces, other in ((0, np.uint64(0), before), (1, n_words, above), (2, here, here)):
+        waiting[axis] = runs_of_faces(
+            words, (faces, here, other, n_words), row, firsts[axis], lengths[axis], waiting[axis]
+        )
 
 
 @jit_bare
-def _add(labels, row, other, firsts, lengths, n_runs, value, recent, log, n):
+def _add_waiting(labels, below, runs, recent, log, n):
+    """Count the faces of the runs that wait; return the end of the log."""
+    (section, width), (firsts, lengths, waiting), one = below, runs, np.uint64(1)
+    for axis, step, value in ((0, section, np.uint64(0)), (1, width, one << np.uint64(32)), (2, one, one)):
+        n = _add(labels, step, firsts[axis], lengths[axis], waiting[axis], value, recent, log, n)
+        waiting[axis] = 0
+    return n
+
+
+@jit_bare
+def _add(labels, step, firsts, lengths, n_runs, value, recent, log, n):
     """Add runs to their pairs among the recent ones; log what they drive out and return the end of the log."""
     one = np.uint64(1)
     for run in range(n_runs):
-        x, n_faces = np.uint64(firsts[run]), np.uint64(lengths[run])
-        here, there = np.uint64(labels[row + x]), np.uint64(labels[other + x])
+        first, n_faces = np.uint64(firsts[run]), np.uint64(lengths[run])
+        here, there = np.uint64(labels[first]), np.uint64(labels[first - step])
         a, b = min(here, there), max(here, there)
         place = ((a * _FIRST + b * _SECOND) >> np.uint64(64 - _RECENT_BITS)) * np.uint64(_WORDS)
         if recent[place] != a or recent[place + one] != b:
@@ -184,6 +200,8 @@ def sum_log(log, order, columns):
     a, b, z, y, x = columns
     row, low, high = -1, np.uint64(0), np.uint64(0)
     for place in range(order.size):
+        if place + _AHEAD < order.size:
+            prefetch(log, np.int64(_WORDS) * np.int64(order[place + _AHEAD]))
         entry = np.uint64(_WORDS) * np.uint64(order[place])
         n_xy, n_all = np.int64(log[entry + np.uint64(2)]), np.int64(log[entry + np.uint64(3)])
         n_x, n_y = n_xy & 0xFFFFFFFF, n_xy >> 32

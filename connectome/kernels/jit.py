@@ -18,6 +18,7 @@ from connectome.kernels.cache import KernelCache
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+_NEAREST = 3
 
 
 def jit(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -37,17 +38,26 @@ def inlined(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 @intrinsic  # type: ignore[untyped-decorator]
 def prefetch(_context: Any, array: Any, index: Any) -> Any:
     """Ask for an element of a contiguous array (index in memory order) to be brought near; never waits."""
+    return types.void(array, index), _prefetch_to(_NEAREST)
 
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch_early(_context: Any, array: Any, index: Any) -> Any:
+    """Ask for an element that is wanted much later: it waits in the second-level cache, not in the first."""
+    return types.void(array, index), _prefetch_to(_NEAREST - 1)
+
+
+def _prefetch_to(locality: int) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
         word = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [address.type, word, word, word])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [address, word(0), word(3), word(1)])
+        builder.call(function, [address, word(0), word(locality), word(1)])
         return context.get_dummy_value()
 
-    return types.void(array, index), generate
+    return generate
 
 
 def jit_bare(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
