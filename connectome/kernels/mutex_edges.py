@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.jit import inlined, jit
+from connectome.kernels.jit import inlined, jit, prefetch
 from connectome.kernels.location_noise import location_hash
 from connectome.kernels.mutex_sets import find, mutex_strength, prefetch_pair
 
@@ -20,6 +20,7 @@ CODE_BITS = np.uint64(36)
 CODE_MASK = np.uint64((1 << 36) - 1)
 CHANNEL_BITS = np.uint64(5)
 WEIGHT_SHIFT = np.uint64(55)
+_AHEAD = 32
 _LOWEST_BIT = np.array([0, 1, 28, 2, 29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4, 8, 31, 27, 13, 23, 21, 19, 16, 7, 26,
                         12, 18, 6, 11, 5, 10, 9], np.uint8)  # fmt: skip
 
@@ -320,7 +321,12 @@ def sort_by_weight(codes, low, high, ordered):
 def write_keys(parent, codes, deltas, frame, mask, keys):
     """Write the keys of edges between different clusters; count them."""
     n_channels, n = deltas.size, 0
-    for code in codes:
+    for k in range(codes.size):
+        code = codes[k]
+        if k + _AHEAD < codes.size:
+            ahead = codes[k + _AHEAD] & CODE_MASK
+            prefetch(parent, np.int64(ahead >> CHANNEL_BITS))
+            prefetch(parent, np.int64(ahead >> CHANNEL_BITS) + deltas[np.int64(ahead & np.uint64(31))])
         voxel, channel = np.int64((code & CODE_MASK) >> CHANNEL_BITS), np.int64(code & np.uint64(31))
         u, v = find(parent, voxel), find(parent, voxel + deltas[channel])
         if u != v:

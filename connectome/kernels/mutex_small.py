@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from connectome.kernels.flags import trailing_zeros
 from connectome.kernels.jit import inlined, jit, jit_bare, prefetch
-from connectome.kernels.mutex_edges import CHANNEL_BITS, WEIGHT_SHIFT, edge_key, mark_row, next_channel
+from connectome.kernels.mutex_around import demanded_strength, strength_of, strong_sides
+from connectome.kernels.mutex_edges import CHANNEL_BITS, WEIGHT_SHIFT, mark_row, next_channel
 from connectome.kernels.mutex_sets import (
     entries_needed,
     find,
@@ -63,12 +65,6 @@ def give_records(parent, records, counters, following):
     for voxel in range(parent.size):
         if parent[voxel] == -1 and following[voxel] == -1:
             record_of(parent, records, counters, voxel)
-
-
-@inlined
-def strength_of(voxel, channel, weight, n_channels, frame, mask):
-    """Return the strength of the edge of a higher voxel and a channel."""
-    return (np.uint64(weight) << WEIGHT_SHIFT) | (edge_key(voxel, channel, n_channels, frame, mask) >> CHANNEL_BITS)
 
 
 @jit
@@ -132,57 +128,6 @@ def _row_pairs(parent, records, table, volume, z, y, bits, ends, pairs):
     return n_kept
 
 
-@jit
-def repulsive_sides(volume):
-    """Return a row for each side of each repulsive channel, int64 (2 n, 5).
-
-    The step from a voxel to the other one (z, y, x, index), and the step to the higher of both.
-    """
-    _, offsets, deltas, n_attractive, _, _, _ = volume
-    n = offsets.shape[0] - n_attractive
-    sides = np.zeros((2 * n, 5), np.int64)
-    for k in range(n):
-        sides[k, :3], sides[k, 3] = offsets[n_attractive + k], deltas[n_attractive + k]
-        sides[n + k, :4] = -sides[k, :4]
-        sides[n + k, 4] = -deltas[n_attractive + k]
-    return sides
-
-
-@jit
-def write_around(around, volume, sides):
-    """Write the weights of the repulsive edges of each voxel, side by side; 0 where there is none.
-
-    They are looked at in no order of place: so a voxel is one line of memory in place of one for each side.
-    """
-    affinities, _, _, n_attractive, strides, frame, _ = volume
-    nz, ny, nx = affinities.shape[1:]
-    n_sides = sides.shape[0]
-    around[:] = 0
-    for row in range(nz * ny):
-        z, y = row // ny, row % ny
-        for side in range(n_sides):
-            if not (0 <= z + sides[side, 0] < nz and 0 <= y + sides[side, 1] < ny):
-                continue
-            is_far = side >= n_sides // 2
-            hz, hy, hx = (z + sides[side, 0], y + sides[side, 1], sides[side, 2]) if is_far else (z, y, 0)
-            channel = n_attractive + side % (n_sides // 2)
-            if (hz + frame[1][0]) % strides[channel, 0] != 0 or (hy + frame[1][1]) % strides[channel, 1] != 0:
-                continue
-            step = strides[channel, 2]
-            begin, end = max(0, -sides[side, 2]), min(nx, nx - sides[side, 2])
-            begin += -(begin + hx + frame[1][2]) % step
-            for x in range(begin, end, step):
-                around[(row * nx + x) * n_sides + side] = np.uint8(255) - affinities[channel, hz, hy, x + hx]
-
-
-@inlined
-def _demanded(volume, sides, voxel, side, weight):
-    """Return the strength of the edge on a side of a voxel."""
-    n_channels = volume[1].shape[0]
-    channel = volume[3] + side % (sides.shape[0] // 2)
-    return strength_of(voxel + sides[side, 4], channel, weight, n_channels, volume[5], volume[6])
-
-
 @inlined
 def _is_kept_apart(parent, following, repulsion, around, volume, sides, first, other, weight, strength):
     """Tell whether a repulsive edge of at least `strength` (of `weight`) leads from a small cluster to another root.
@@ -192,17 +137,18 @@ def _is_kept_apart(parent, following, repulsion, around, volume, sides, first, o
     n_sides, member = sides.shape[0], first
     while True:
         following_one = np.int64(following[member])
+        prefetch(following, following_one)
         prefetch(repulsion, following_one)
         prefetch(around, following_one * n_sides)
         if repulsion[member] >= weight:
-            for side in range(n_sides):
-                found = np.int64(around[member * n_sides + side])
-                if (
-                    found >= weight
-                    and find(parent, member + sides[side, 3]) == other
-                    and (found > weight or _demanded(volume, sides, member, side, found) >= strength)
-                ):
-                    return True
+            strong = strong_sides(around, member, n_sides, weight)
+            while strong != 0:
+                side = trailing_zeros(strong)
+                strong &= strong - np.uint64(1)
+                if find(parent, member + sides[side, 3]) == other:
+                    found = np.int64(around[member * n_sides + side])
+                    if found > weight or demanded_strength(volume, sides, member, side, found) >= strength:
+                        return True
         member = following_one
         if member == first:
             return False
@@ -211,24 +157,27 @@ def _is_kept_apart(parent, following, repulsion, around, volume, sides, first, o
 @jit_bare
 def _pairs_of_newcomers(parent, records, table, around, volume, sides, newcomers, begin, end, low, pairs):
     """Write the mutexes of weight `low` or more that voxels demand, which came to clusters with records; count them."""
-    n, n_sides = 0, sides.shape[0]
+    n, n_sides, one = 0, sides.shape[0], np.uint64(1)
     for k in range(begin, end):
         if k + 16 < end:
             prefetch(around, np.int64(newcomers[k + 16]) * n_sides)
         if k + 8 < end:
             voxel = np.int64(newcomers[k + 8])
-            for side in range(n_sides):
-                if around[voxel * n_sides + side] >= low:
-                    prefetch(parent, voxel + sides[side, 3])
+            strong = strong_sides(around, voxel, n_sides, low)
+            while strong != 0:
+                prefetch(parent, voxel + sides[trailing_zeros(strong), 3])
+                strong &= strong - one
         voxel = np.int64(newcomers[k])
         own = find(parent, voxel)
-        for side in range(n_sides):
-            found = np.int64(around[voxel * n_sides + side])
-            if found < low:
-                continue
+        strong = strong_sides(around, voxel, n_sides, low)
+        while strong != 0:
+            side = trailing_zeros(strong)
+            strong &= strong - one
             root = find(parent, voxel + sides[side, 3])
             if root != own and parent[root] != -1:
-                a, b, demanded = -1 - parent[own], -1 - parent[root], _demanded(volume, sides, voxel, side, found)
+                found = np.int64(around[voxel * n_sides + side])
+                a, b = -1 - parent[own], -1 - parent[root]
+                demanded = demanded_strength(volume, sides, voxel, side, found)
                 if n > 0 and pairs[n - 1, 0] == a and pairs[n - 1, 1] == b:
                     pairs[n - 1, 2] = max(pairs[n - 1, 2], demanded)
                     continue
@@ -313,7 +262,7 @@ def decide_attractive(
 @inlined
 def _look_ahead(parent, records, table, rings, around, volume, sides, keys, begin, n, weight, roots):
     """Find the roots of the `n` edges before `begin`, the last first, and ask for what deciding them looks at."""
-    deltas, repulsion, n_sides = volume[2], rings[1], sides.shape[0]
+    deltas, (following, repulsion), n_sides = volume[2], rings, sides.shape[0]
     for k in range(n):
         voxel, channel = _ends(keys[begin - 1 - k])
         prefetch(parent, voxel)
@@ -327,6 +276,8 @@ def _look_ahead(parent, records, table, rings, around, volume, sides, keys, begi
         prefetch_pair(parent, records, table, u, v)
         if u != v and (parent[u] == -1 or parent[v] == -1):
             first = voxel if parent[u] == -1 else voxel + deltas[channel]
+            prefetch(following, first)
+            prefetch(following, voxel + deltas[channel])
             if repulsion[first] >= weight:
                 roots[k, 2] = first
                 prefetch(around, first * n_sides)
@@ -334,9 +285,10 @@ def _look_ahead(parent, records, table, rings, around, volume, sides, keys, begi
     for k in range(n):
         first = roots[k, 2]
         if first >= 0:
-            for side in range(n_sides):
-                if around[first * n_sides + side] >= weight:
-                    prefetch(parent, first + sides[side, 3])
+            strong = strong_sides(around, first, n_sides, weight)
+            while strong != 0:
+                prefetch(parent, first + sides[trailing_zeros(strong), 3])
+                strong &= strong - np.uint64(1)
 
 
 @inlined

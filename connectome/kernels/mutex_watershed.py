@@ -16,6 +16,7 @@ from connectome.errors import InputError
 from connectome.kernels.fragments import Affinities, Labels
 from connectome.kernels.jit import inlined, jit, prefetch
 from connectome.kernels.location_noise import HASH_BITS, hash_mask
+from connectome.kernels.mutex_around import LANES, repulsive_sides, write_around
 from connectome.kernels.mutex_edges import (
     CHANNEL_BITS,
     CODE_BITS,
@@ -51,8 +52,6 @@ from connectome.kernels.mutex_small import (
     list_members,
     note_batch,
     note_newcomers,
-    repulsive_sides,
-    write_around,
 )
 
 MOST_CHANNELS = 32
@@ -110,7 +109,7 @@ def mutex_watershed(
     halves = labels.reshape(-1).view(np.int32)  # of the labels' memory, until they are known
     parent, following = halves[:n_voxels], halves[n_voxels:]
     repulsion = np.empty(n_voxels, np.uint8)
-    around = np.empty(n_voxels * 2 * (len(steps) - n_attractive), np.uint8)
+    around = np.empty(n_voxels * 2 * (len(steps) - n_attractive) + LANES, np.uint8)
     _watershed_of_whole(
         np.ascontiguousarray(affinities), steps, n_attractive, pitch, frame, hash_mask(hash_bits),
         parent, following, repulsion, around,
