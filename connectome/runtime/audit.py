@@ -5,6 +5,7 @@ It only reads, one block at a time, and trusts nothing that it can look at.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def _check_table(dataset: Dataset, each: Pass, artifact: TableArtifact, found: A
         expected[f"{level}/"] = lambda level=level: {_key(part) for part in required if part.level == level}  # type: ignore[misc]
     for word, key in compare_keys(table.url, expected):
         if word == "missing":
-            found.find("missing parts of tables", f"{table.url}/{key} is missing: use another dataset.url, or --redo")
+            found.find("missing parts of tables", f"{table.url}/{key} is missing: {_again(dataset, each, key)}")
         elif not _is_step(each, key):
             found.find("keys too many in tables", f"{table.url}/{key} belongs to no task: delete it")
     for task in (*_tasks_of(each, artifact), *required):
@@ -164,8 +165,15 @@ def _check_table(dataset: Dataset, each: Pass, artifact: TableArtifact, found: A
             found.n_parts += 1
         except (*STORE_ERRORS, KeyError) as error:
             if "is missing" not in str(error):
-                where = table.part_path(task.level, task.index)
-                found.find("damaged parts of tables", f"{where} cannot be read: {error}")
+                where, again = table.part_path(task.level, task.index), _again(dataset, each, _key(task))
+                found.find("damaged parts of tables", f"{where} cannot be read ({error}): {again}")
+
+
+def _again(dataset: Dataset, each: Pass, key: str) -> str:
+    """Say what makes a part of a table again, to the same bytes."""
+    level, _, name = key.removesuffix(".parquet").partition("/")
+    z, y, x = (int(i) for i in name.split("_"))
+    return f"connectome replay {shlex.quote(dataset.url)} {Task(each.name, int(level), (z, y, x))} makes it again"
 
 
 def _tasks_of(each: Pass, artifact: TableArtifact) -> Iterator[Task]:

@@ -78,7 +78,7 @@ class DaskRunner:
     ) -> None:
         if dataset.url.startswith("memory://"):
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
-        self._url, self._token = dataset.url, uuid.uuid4().hex
+        self._dataset, self._token = dataset, uuid.uuid4().hex
         self._outcomes: queue.SimpleQueue[tuple[Batch, Future]] = queue.SimpleQueue()
         self._pools = pools_of(workers)
         least = {pool: each.minimum for pool, each in self._pools.items()}
@@ -118,7 +118,7 @@ class DaskRunner:
         restricted = others if batch.avoided or (not offered and len(seen.pools) > 1) else []
         future = self._client.submit(
             _perform,
-            self._url,
+            self._dataset,
             self._token,
             batch.tries,
             batch.pool,
@@ -245,14 +245,14 @@ def _workers_of(info: Mapping[str, Mapping[str, object]]) -> _Workers:
     return _Workers({pool: tuple(addresses) for pool, addresses in pools.items()}, frozenset(offers))
 
 
-def _perform(url: str, token: str, tries: tuple[tuple[Task, int], ...], pool: str) -> tuple[str, Report]:
+def _perform(dataset: Dataset, token: str, tries: tuple[tuple[Task, int], ...], pool: str) -> tuple[str, Report]:
     address = str(get_worker().address)
     try:
-        plan = _plan(url, token)
+        plan = _plan(dataset.url, token)
     except Exception as error:
         text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         return address, Report(None, tuple(Failure(task, text, "") for task, _ in tries))
-    return address, perform_all(plan, Dataset(url), tries, pool, _is_unwanted)
+    return address, perform_all(plan, dataset, tries, pool, _is_unwanted)
 
 
 def _is_unwanted() -> bool:

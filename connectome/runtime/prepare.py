@@ -62,7 +62,13 @@ def plan_workflow(workflow: Workflow, shape: tuple[int, int, int] | None = None)
     return _plan(workflow, domain, voxel_size, {each.name: each.url for each in externals}, edges)
 
 
-def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress | None = None) -> tuple[Plan, Dataset]:
+def prepare(
+    workflow: Workflow,
+    *,
+    redo: bool = False,
+    progress: IngestProgress | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[Plan, Dataset]:
     """Make the workflow's dataset ready to run.
 
     Parameters
@@ -72,6 +78,8 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
         Delete what changed parameters make stale instead of refusing.
     progress : callable, optional
         Told about foreign volumes that are brought in.
+    check : callable
+        Asked before each step that deletes or writes; raises where the dataset is no longer the caller's.
 
     Returns
     -------
@@ -93,13 +101,17 @@ def prepare(workflow: Workflow, *, redo: bool = False, progress: IngestProgress 
     if edges is not None:
         identified.append(External("edges", edges.signature, False))
     state = state_of(plan, identified)
+    check()
     state = settle(dataset, state, redo=redo)
     if dataset.read_record() is not None:
+        check()
         forget(dataset, _stages_of_lost_volumes(plan, dataset))
+    check()
     dataset.write_record({"format": "connectome dataset", "version": 1, "plan": plan.record(), "state": state})
     for each in externals:
         if each.is_foreign and not is_volume(dataset.volume_url(each.name)):
-            _bring_in(each, dataset, workflow, progress)
+            _bring_in(each, dataset, workflow, progress, check)
+    check()
     _create_volumes(plan, dataset)
     return plan, dataset
 
@@ -212,11 +224,18 @@ def _refuse_own_results(dataset: Dataset, externals: list[_External]) -> None:
 def _stages_of_lost_volumes(plan: Plan, dataset: Dataset) -> set[str]:
     """Return the stages whose volumes are not there (deleted, or never made), but for those that nobody will read."""
     progress, _ = recall(dataset, plan)
+    absent = {
+        name: members_of(writer.name)
+        for name, (writer, artifact) in plan.writers.items()
+        if isinstance(artifact, VolumeArtifact) and not _is_there(dataset, name)
+    }
     lost: set[str] = set()
-    for name, (writer, artifact) in plan.writers.items():
-        if isinstance(artifact, VolumeArtifact) and not _is_there(dataset, name):
-            is_over = name in plan.temporary and progress.is_complete(writer.name) and is_read_up(plan, progress, name)
-            lost |= set() if is_over else members_of(writer.name)
+    for _ in absent:  # who computes a lost volume again may read another one that was dropped
+        for name, members in absent.items():
+            is_made = name in plan.temporary and progress.is_complete(plan.writers[name][0].name)
+            is_read = is_read_up(plan, progress, name)
+            if not (is_made and is_read) or any(members_of(each.name) & lost for each in plan.readers(name)):
+                lost |= members
     return lost
 
 
@@ -237,10 +256,17 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
         )
 
 
-def _bring_in(each: _External, dataset: Dataset, workflow: Workflow, progress: IngestProgress | None) -> None:
+def _bring_in(
+    each: _External,
+    dataset: Dataset,
+    workflow: Workflow,
+    progress: IngestProgress | None,
+    check: Callable[[], None],
+) -> None:
     """Copy a foreign volume into the dataset, since blocks cannot be read from it at random."""
 
     def report(done: int, total: int) -> None:
+        check()
         if progress is not None:
             progress(each.name, done, total)
 

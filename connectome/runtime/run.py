@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connectome.errors import InputError
@@ -99,7 +99,9 @@ def run(
     forget_volumes()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(Dataset.at(workflow.dataset.url).url))
-        plan, dataset = prepare(workflow, redo=redo, progress=display.ingested if display else None)
+        ingested = display.ingested if display else None
+        plan, dataset = prepare(workflow, redo=redo, progress=ingested, check=lock.check)
+        dataset = replace(dataset, claim=lock.claim)
         progress, accounts = recall(dataset, plan)
         recorder, cleaner = Recorder(dataset, accounts, progress), Cleaner(plan, dataset, progress)
         # The lock first: once it is lost, nothing more is written to the ledger.
@@ -121,8 +123,10 @@ def run(
                 lock.check()
                 recorder.flush()
                 raise
+        lock.check()
         _finish_volumes(plan, dataset, progress)
         scores = None if ended.quarantined or ended.n_blocked else _score(plan, dataset)
+        lock.check()
         cleaner.finish()
     return Outcome(dataset, plan, ended, accounts, prices, scores)
 
@@ -146,7 +150,7 @@ def replay(dataset_url: str, task: Task) -> str:
     if missing:
         raise InputError(f"{task} needs {missing[0]}, which is not done: run the workflow, or replay that first")
     with RunLock(dataset.url) as lock:
-        receipt = perform(plan, dataset, task)
+        receipt = perform(plan, replace(dataset, claim=lock.claim), task)
         lock.check()
         dataset.ledger.append([receipt_record(receipt)])
     return f"{task} done in {receipt.wall_s:.2f} s"

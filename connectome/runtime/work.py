@@ -161,6 +161,7 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     else:
         (volume,) = volumes.values()
         outputs = stage.process_levels(block, list(chain.from_iterable(pooling_steps(volume))), **inputs)
+    dataset.check_held()
     for artifact in stage.outputs:
         if isinstance(artifact, TableArtifact):
             _write_columns(dataset, artifact, task, outputs)
@@ -207,6 +208,7 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
             }
             children.append((each.box(child), tables))
     outputs = stage.reduce(each.box(task), children, plan.domain)
+    dataset.check_held()
     for name, artifact in declared.items():
         if name not in stage.expanded and name not in stage.stepped:
             _write_columns(dataset, artifact, task, outputs)
@@ -224,6 +226,7 @@ def _run_step(dataset: Dataset, each: Pass, task: Task) -> None:
         inputs.setdefault(part.table, []).append(columns)
     shard = (steps.number(task.index), math.prod(steps.shape))
     made = stage.step(steps.phase(task.level), steps.round_of(task.level), shard, inputs)
+    dataset.check_held()
     for name in made:
         _write_columns(dataset, declared[name], task, made)
 
@@ -241,6 +244,7 @@ def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
         last = each.steps.last_level
         above = dict.fromkeys(stage.expanded, _read_columns(dataset, declared[stage.stepped[0]], last, task))
     outputs = stage.expand(each.box(task), own, above, plan.domain)
+    dataset.check_held()
     for name in stage.expanded:
         _write_columns(dataset, declared[name], task, outputs)
 

@@ -14,6 +14,7 @@ from typing import Any
 from connectome.errors import InputError
 from connectome.store.ledger import Ledger
 from connectome.store.locations import Location, delete_keys, read_key, write_key
+from connectome.store.run_lock import check_claim
 from connectome.store.table import Table
 from connectome.store.volume import Volume, abandon
 
@@ -22,9 +23,10 @@ RECORD = "dataset.json"
 
 @dataclass(frozen=True)
 class Dataset:
-    """The dataset at `url` (an absolute path or a URL)."""
+    """The dataset at `url` (an absolute path or a URL), as whoever holds `claim` of its run lock may write it."""
 
     url: str
+    claim: str | None = None
 
     @classmethod
     def at(cls, url: str) -> Dataset:
@@ -33,6 +35,11 @@ class Dataset:
         if location.name is not None:
             raise InputError(f"dataset.url is {url!r}, but a dataset is a folder: leave out #{location.name}")
         return cls(location.container)
+
+    def check_held(self) -> None:
+        """Raise where the claim was taken over; asked right before blocks and tables are written."""
+        if self.claim is not None:
+            check_claim(self.url, self.claim)
 
     def read_record(self) -> dict[str, Any] | None:
         """Return what ``dataset.json`` says, or None where there is no dataset yet."""

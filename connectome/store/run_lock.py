@@ -148,6 +148,11 @@ class RunLock:
             )
 
     @property
+    def claim(self) -> str:
+        """Name of the claim, which is there for as long as nobody else claimed the dataset."""
+        return _name(self._number)
+
+    @property
     def _url(self) -> str:
         return f"{self.dataset_url}/{FOLDER}"
 
@@ -228,6 +233,15 @@ class RunLock:
             with contextlib.suppress(OSError):
                 Path(self._url).rmdir()
                 Path(self.dataset_url).rmdir()
+
+
+def check_claim(dataset_url: str, claim: str) -> None:
+    """Raise where a claim is no longer there: another run took the dataset over, and whose work goes on may not write.
+
+    One read, for workers: those of a driver that died do not know of it until they are through with a block.
+    """
+    if read_key(f"{dataset_url}/{FOLDER}", claim) is None:
+        raise RunLockError(f"another run took {dataset_url} over from the one that wanted this: nothing is written")
 
 
 def latest_claim(dataset_url: str) -> tuple[int, Claim | None]:

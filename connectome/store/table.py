@@ -56,7 +56,7 @@ class Table:
         content = read_key(*posixpath.split(path))
         if content is None:
             raise InputError(
-                f"table part {path} is missing: choose another dataset.url, or make this stage again with --redo"
+                f"table part {path} is missing: connectome audit names the command that makes it again"
             )
         table = pq.read_table(io.BytesIO(content))
         return {

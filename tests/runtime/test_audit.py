@@ -147,6 +147,18 @@ def test_damage_is_found(damage, folder):
     assert any(sentence in each for each in found.sentences), found.sentences
 
 
+def test_the_command_that_the_audit_names_mends_a_table(folder):
+    (folder / "tables" / "edges" / "0" / "0_1_2.parquet").unlink()
+    (folder / "tables" / "node_clusters" / "1" / "0_0_0.parquet").write_bytes(b"no parquet")
+    commands = [sentence.partition("connectome ")[2].split()[:3] for sentence in audit(str(folder)).sentences]
+    assert {task for _, _, task in commands} >= {"edges:0,1,2", "agglomeration.reduce@1:0,0,0"}
+    for word, url, task in commands:
+        if task:
+            assert (word, url) == ("replay", str(folder))
+            replay(url, Task.parse(task))
+    assert audit(str(folder)).sentences == []
+
+
 def test_many_findings_are_counted(folder):
     shutil.rmtree(folder / "tables" / "clusters")
     found = audit(str(folder))
