@@ -95,9 +95,10 @@ class FusedStage(BlockStage):
     def peak_bytes(self, block: Block) -> int:
         arrays, peak = 0, 0
         for stage, own in zip(self.stages, self._blocks(block), strict=True):
-            volumes = [a for a in stage.outputs if isinstance(a, VolumeArtifact)]
+            # What is read around the block is an input and an output: that counts it already.
+            inside = [a for a in stage.outputs if isinstance(a, VolumeArtifact) and a.name not in self.inputs]
             peak = max(peak, stage.peak_bytes(own))
-            arrays += sum(2 * own.write_box.n_voxels * a.bytes_per_voxel() for a in volumes)
+            arrays += sum(2 * own.write_box.n_voxels * a.bytes_per_voxel() for a in inside)
         return arrays + peak
 
     @staticmethod

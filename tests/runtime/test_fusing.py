@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
+from benchmarks.machine import peak_of
 from connectome.errors import InputError
+from connectome.geometry import Block, Box
 from connectome.runtime.prepare import plan_workflow
 from connectome.runtime.recut import cut
 from connectome.runtime.run import run
+from connectome.stages.edges import Edges
+from connectome.stages.fragments import Fragments
+from connectome.stages.fused import fused
 from connectome.store.checksum import checksum
 from connectome.workflow.estimates import estimate
 from connectome.workflow.workflow import Workflow
-from tests.tissue import workflow_content
+from tests.tissue import VOXEL_SIZE_NM, noisy_affinities, workflow_content
 
 PHANTOM = {"stage": "phantom", "shape": [60, 70, 90], "voxel_size_nm": [10, 10, 10]}
 
@@ -110,3 +115,20 @@ def test_a_dataset_with_fused_stages_can_be_cut(stored_affinities, tmp_path):
     (found,) = cut(str(tmp_path), [0.8])
     assert (tmp_path / "cuts" / "0.8" / "dataset.json").exists()
     assert found.threshold == 0.8
+
+
+def test_memory_of_fused_stages_is_estimated_within_half_as_much_again():
+    n = 96
+    block = Block(Box((n,) * 3, (2 * n,) * 3), Box.of_shape((2 * n,) * 3), VOXEL_SIZE_NM)
+    (stage,) = fused((Fragments(cap_nm=80, fuse=True), Edges()))
+    seen = stage.read_box("affinities", block)
+    inputs = {
+        "affinities": np.ascontiguousarray(noisy_affinities(block.domain.shape)[0][(slice(None), *seen.slices)]),
+        "fragments": np.zeros(stage.read_box("fragments", block).shape, np.uint64),
+    }
+    # What is compiled or loaded once is not the block's.
+    peaks = [peak_of(lambda: stage.process(block, **inputs))[1] for _ in range(3)]
+    if None in peaks:
+        pytest.skip("this system does not count a process's peak memory from a moment on")
+    written = 8 * block.write_box.n_voxels
+    assert 1 / 1.5 < (stage.peak_bytes(block) + written) / min(peaks) < 1.5
