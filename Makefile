@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test bench scale chaos dashboard clean
+.PHONY: demo test bench scale chaos gigavoxels dashboard clean
 
 demo: $(VENV)/.installed
 	$(BIN)/connectome run workflows/demo.yaml
@@ -22,6 +22,9 @@ scale: $(VENV)/.installed-for-tests
 
 chaos: $(VENV)/.installed-for-tests
 	$(BIN)/python -m benchmarks.chaos
+
+gigavoxels: $(VENV)/.installed-for-tests
+	$(BIN)/python -m benchmarks.gigavoxels
 
 dashboard: $(VENV)/.installed
 	$(BIN)/connectome dashboard benchmarks/results --output build/dashboard.html

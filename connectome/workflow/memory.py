@@ -69,11 +69,16 @@ def rows_in(tree: Tree, level: int, index: Triple) -> float:
     return sum(rows_up(tree, level - 1, child) for child in tree.children(level, index))
 
 
+def node_bytes(tree: Tree, level: int, index: Triple) -> float:
+    """Estimate the memory of reducing a node beside its process."""
+    return BYTES_PER_BYTE * rows_in(tree, level, index)
+
+
 def tree_bytes(tree: Tree, steps: RootSteps | None = None) -> int:
     """Estimate the memory of the tree's largest task beside its process; O(levels) whatever the volume."""
     top_level = tree.n_levels - 1 if steps is None else steps.top_level
     middles = [as_triple([(n - 1) // 2 for n in tree.shape(level)]) for level in range(top_level + 1)]
-    largest = max(BYTES_PER_BYTE * rows_in(tree, level, index) for level, index in enumerate(middles))
+    largest = max(node_bytes(tree, level, index) for level, index in enumerate(middles))
     if steps is not None:
         domain, top = tree.grid.box, tree.box(top_level, middles[top_level])
         opened = BYTES_PER_VOXEL * top.n_voxels + 2 * BYTES_PER_FACE_VOXEL * face_voxels(top, domain)
