@@ -45,7 +45,7 @@ from connectome.workflow.workflow import Workflow
 SHAPE: Triple = (1600, 1600, 1600)
 BLOCKS: tuple[Triple, ...] = ((256, 256, 256), (200, 320, 256))
 MEMORY_GB, LIMIT_BYTES = 4.0, 4 << 30
-"""What the plan checks itself against, and what the system lets a worker have: address space, more than is resident."""
+"""What the plan checks itself against, and what the system lets a worker have."""
 MOST_OFF = 1.5
 """How far the plan's memory of a pass may be from what was measured."""
 RECIPE = {"clusters": 0.6, "acting_edges": 1.5}
@@ -55,12 +55,15 @@ Figures = dict[str, Any]
 
 
 class Limited(WorkerPlugin):  # type: ignore[misc]
-    """Limits a worker's address space, and registers the stage."""
+    """Limits a worker's private memory, resident or not, and registers the stage.
+
+    Address space would be the wrong thing to limit: half of it is code and what allocators set aside.
+    """
 
     name = "limited"
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002
-        resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
         registry()["mirrored_tissue"] = MirroredTissue
 
 
@@ -243,16 +246,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(arguments)
     registry()["mirrored_tissue"] = MirroredTissue
+    # Arrow's own allocator takes a gigabyte that it does not use, which would count against the limit.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory(prefix="connectome-gigavoxels-") as folder:
         write_tile(Path(folder) / "tile.npy", given.tile)
-        runs = [measure(Path(folder), given.shape, block, given.workers) for block in given.block or BLOCKS]
+        runs = []
+        for block in given.block or BLOCKS:
+            runs.append(measure(Path(folder), given.shape, block, given.workers))
+            sys.stderr.write(json.dumps(runs[-1]) + "\n")
     load.append(os.getloadavg()[0])
     judged = verdicts(runs)
     figures = {
         "voxels": math.prod(given.shape),
         "workers": given.workers,
-        "limit_of_a_worker": f"RLIMIT_AS {LIMIT_BYTES} bytes",
+        "limit_of_a_worker": f"RLIMIT_DATA {LIMIT_BYTES} bytes",
         "runs": runs,
         "verdicts": judged,
         "load_average": [round(each, 1) for each in load],
