@@ -13,6 +13,7 @@ from connectome.stages.fused import FusedStage
 from connectome.stages.stage import TableArtifact, VolumeArtifact
 from connectome.workflow.memory import (
     BYTES_PER_BYTE,
+    EXPAND_PART,
     PROCESS_BYTES,
     TABLE_BYTES_PER_VOXEL,
     propose,
@@ -46,9 +47,9 @@ def estimate(plan: Plan) -> list[PassEstimate]:
 def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     if each.kind != "block":
         peak = tree_bytes(each.tree, each.steps)
-        rows = int(peak / BYTES_PER_BYTE)
         if each.kind == "expand":
-            peak //= 4  # names alone
+            peak //= EXPAND_PART
+        rows = int(peak / BYTES_PER_BYTE)
         return PassEstimate(each.name, len(each), rows, rows, PROCESS_BYTES + peak)
     stage = each.stage
     assert isinstance(stage, BlockStage)

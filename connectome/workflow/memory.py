@@ -22,6 +22,9 @@ TABLE_BYTES_PER_VOXEL = 0.2
 """Rows that a block of FIB-25 leaves: about 1 fragment and 6 edges per 1,000 voxels."""
 BYTES_PER_BYTE = 4.2
 """Memory of reducing a node by bytes of its children's rows."""
+EXPAND_PART = 8
+"""Reducing a node takes so many times what expanding it takes, which reads and writes names alone: 9 to 12 times with
+four gigavoxels under the root (``python -m benchmarks.gigavoxels``)."""
 LINK_BYTES_PER_FACE_VOXEL, LINK_BYTES_PER_EDGE_VOXEL = 38, 4800
 """Memory of the task of a root in parts that unites what is linked where faces of top nodes meet: fragments reach
 some 30 voxels to both sides of the edges there (37 linked pairs per voxel on FIB-25), and no farther than faces."""

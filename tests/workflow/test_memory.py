@@ -40,6 +40,12 @@ def test_a_root_grows_with_the_volume_and_parts_and_cells_bound_it():
     assert tree_bytes(whole, RootSteps(whole.shape(4), 4, 8)) < sizes[-1] / 5
 
 
+def test_the_tree_of_four_gigavoxels_is_planned_as_it_was_measured():
+    planned = {row.name: row.peak_bytes / 1e6 for row in estimate(make_plan((1600,) * 3, (256,) * 3))}
+    for name, measured_mb in {"agglomeration.reduce": 2363, "agglomeration.expand": 579}.items():
+        assert 1 / 1.5 < measured_mb / planned[name] < 1.5
+
+
 def test_what_fits_is_not_refused():
     refuse_larger("edges", 10, 10, "no")
     with pytest.raises(InputError, match=r"edges takes about 2\.0 GB in one task, but a worker has 1\.0 GB: do this"):
