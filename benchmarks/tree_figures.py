@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,22 +82,23 @@ def levels(outcome: Outcome) -> list[Figures]:
 
 
 def root(outcome: Outcome) -> Figures:
-    """Count the clusters and the acting edges that reach the root, per 1,000 voxels."""
+    """Count the clusters that reach the root, those of them on faces, and edges, per 1,000 voxels."""
     each, dataset = outcome.plan.passes["agglomeration.reduce"], outcome.dataset
     assert isinstance(each.stage, Agglomeration)
-    rule, declared = each.stage.rule(), {name: outcome.plan.table(name) for name in each.stage.carried[:2]}
-    n_clusters = n_edges = n_acting = 0
+    rule, counts = each.stage.rule(), Counter[str]()
+    declared = {name: outcome.plan.table(table) for name, table in zip(ROWS, each.stage.carried, strict=True)}
     for index in _nodes(each, each.top_level - 1):
-        clusters, edges = (
-            dataset.table(name, table.columns).read_part(each.top_level - 1, index) for name, table in declared.items()
+        clusters, edges, alias = (
+            dataset.table(declared[name].name, declared[name].columns).read_part(each.top_level - 1, index)
+            for name in ("clusters", "edges", "alias")
         )
         sizes = [clusters["size"][np.searchsorted(clusters["id"], edges[end])] for end in ("a", "b")]
-        is_small = np.minimum(*sizes) < rule.small_size
-        wanted = np.where(is_small, rule.small_threshold, rule.threshold)
-        n_clusters, n_edges = n_clusters + clusters["id"].size, n_edges + edges["sum"].size
-        n_acting += int(np.count_nonzero(edges["sum"] >= wanted * edges["count"]))
+        wanted = np.where(np.minimum(*sizes) < rule.small_size, rule.small_threshold, rule.threshold)
+        counts["clusters"] += clusters["id"].size
+        counts["clusters_on_faces"] += np.unique(alias["id"]).size
+        counts["edges"] += edges["sum"].size
+        counts["acting_edges"] += int(np.count_nonzero(edges["sum"] >= wanted * edges["count"]))
     thousands = outcome.plan.domain.n_voxels / 1000
-    counts = {"clusters": n_clusters, "acting_edges": n_acting, "edges": n_edges}
     return {
         **{f"{name}_per_1000_voxels": round(n / thousands, 4) for name, n in counts.items()},
         "recipe_per_1000_voxels": RECIPE,

@@ -53,6 +53,7 @@ def test_the_benchmark_passes_on_two_workers(monkeypatch, capsys):
         assert [row["nodes"] for row in run["levels"]][-1] == 1
         assert len(run["levels"]) == n_levels
         assert run["levels"][-1]["rows_out"]["clusters"] == 0
+        assert 0 < run["root"]["clusters_on_faces_per_1000_voxels"] <= run["root"]["clusters_per_1000_voxels"]
         assert 0 < run["root"]["acting_edges_per_1000_voxels"] < run["root"]["edges_per_1000_voxels"]
 
 
