@@ -97,7 +97,7 @@ def forget(dataset: Dataset, stages: set[str]) -> None:
     if not stages:
         return
     passes = [name + suffix for name in sorted(stages) for suffix in ("", ".reduce", ".expand")]
-    dataset.ledger.append([{"kind": "reset", "stages": passes}])
+    dataset.ledger.reset(passes)
     for name in stages:
         for artifact in registry()[name].outputs if name in registry() else ():
             if isinstance(artifact, VolumeArtifact):

@@ -1,12 +1,16 @@
 """The ledger: what a run did, in append-only parts that the driver alone writes.
 
-Records are JSON lines. The state of a dataset is what replaying all parts in order gives; a part that
-was lost with a killed driver only means that its blocks are computed again, to the same bytes.
+Records are JSON lines. The state of a dataset is what replaying all parts in order gives; what a killed
+driver had not written yet only means that its blocks are computed again, to the same bytes.
+
+Parts are numbered from 1 without gaps, and a part that is lost or damaged is refused: it may have told that
+earlier results were deleted, which must not count as done again. Without any part nothing is done.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +21,10 @@ from connectome.errors import InputError
 from connectome.store.locations import list_keys, open_keys, read_key, write_key
 
 SNAPSHOTS = "snapshots"
+RESETS = "resets"
+PART = re.compile(r"(\d{10})-[0-9a-f]{8}\.jsonl")
+MARK = re.compile(rf"(?:{SNAPSHOTS}|{RESETS})/(\d{{10}})\.json")
+"""What was written after the part of that number, which therefore was there."""
 READ_AHEAD = 64
 """Parts that are fetched at once when the ledger is replayed."""
 
@@ -117,8 +125,7 @@ class Ledger:
 
     def __init__(self, dataset_url: str) -> None:
         self._url = f"{dataset_url}/ledger"
-        keys = self._keys()
-        self._next = 1 + max((_number(key) for key in keys), default=0)
+        self._next = 1 + max(map(_number, self._keys()), default=0)
         self._session = uuid.uuid4().hex[:8]
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
@@ -128,24 +135,33 @@ class Ledger:
             write_key(self._url, f"{self._next:010d}-{self._session}.jsonl", lines.encode())
             self._next += 1
 
+    def reset(self, stages: Sequence[str]) -> None:
+        """Take back the receipts of `stages`; the mark beside the part shows when it is lost as the last one."""
+        self.append([{"kind": "reset", "stages": stages}])
+        write_key(self._url, f"{RESETS}/{self.n_written:010d}.json", b"{}")
+
     @property
     def n_written(self) -> int:
-        """Number of the last part."""
+        """Number of the last part; 0 where there is none."""
         return self._next - 1
 
     def records(self, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield all records of the parts with numbers above `after`, oldest first."""
         store = open_keys(self._url)
-        keys = iter(sorted(key for key in self._keys() if _number(key) > after))
+        keys = iter([key for key in self._keys() if _number(key) > after])
         while ahead := [(key, store.read(key)) for key in islice(keys, READ_AHEAD)]:
             for key, part in ahead:
-                for line in bytes(part.result().value).decode().splitlines():
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:
-                        raise InputError(
-                            f"{self._url}/{key} is damaged: delete it, and what it told of is computed again"
-                        ) from error
+                yield from self._parse(key, bytes(part.result().value))
+
+    def _parse(self, key: str, content: bytes) -> list[dict[str, Any]]:
+        """Read the records of a part, which holds at least one."""
+        try:
+            records = [json.loads(line) for line in content.decode().splitlines()]
+        except ValueError:
+            records = []
+        if not records:
+            raise InputError(f"{self._url}/{key} is damaged: {self._remedy}")
+        return records
 
     def write_snapshot(self, state: dict[str, Any]) -> None:
         """Write what all parts up to the last one amount to."""
@@ -164,12 +180,35 @@ class Ledger:
         return int(newest.removesuffix(".json")), state if isinstance(state, dict) else {}
 
     def _keys(self) -> list[str]:
-        keys = (key.decode() for key in open_keys(self._url).list().result())
-        return [key for key in keys if key.endswith(".jsonl") and "/" not in key]
+        """Return the names of the parts in order; refuse a ledger of which one is missing."""
+        keys, last = self._list()
+        if not _is_whole(keys, last):
+            # While a driver writes, a listing may have a part and not the one before it: the next one has both.
+            keys = [key for key in self._list()[0] if _number(key) <= last]
+        if not _is_whole(keys, last):
+            missing = min(set(range(1, last + 1)) - set(map(_number, keys)))
+            raise InputError(f"{self._url}/{missing:010d}-*.jsonl is missing: {self._remedy}")
+        return keys
+
+    def _list(self) -> tuple[list[str], int]:
+        """Return the names of the parts in order, and the number of the last that was ever written for all we know."""
+        keys = list_keys(self._url)
+        parts = sorted(key for key in keys if PART.fullmatch(key))
+        marks = (int(found[1]) for key in keys if (found := MARK.fullmatch(key)))
+        return parts, max([*map(_number, parts), *marks], default=0)
+
+    @property
+    def _remedy(self) -> str:
+        return f"restore it, or delete the folder {self._url} to have everything computed again"
+
+
+def _is_whole(keys: Sequence[str], last: int) -> bool:
+    """Say whether all numbers are there; a driver that lost a race may leave two parts of one number."""
+    return len(set(map(_number, keys))) == last
 
 
 def _number(key: str) -> int:
-    return int(key.partition("-")[0])
+    return int(key[:10])
 
 
 def receipt_record(receipt: Receipt) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from distributed import LocalCluster
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.runtime.audit import audit
 from connectome.runtime.prepare import prepare
 from connectome.runtime.run import replay, run
 from connectome.store.checksum import checksum
@@ -119,6 +120,29 @@ def test_changed_parameters_are_named_refused_and_redone(stored_affinities, tmp_
         run(Workflow.parse(content), runner="serial")
     back = run(Workflow.parse(content), runner="serial", redo=True)
     assert checksum(back.dataset.volume("segmentation")) == first == reference[1]
+
+
+def test_receipts_do_not_outlive_their_reset(stored_affinities, tmp_path):
+    """The part that took them back is lost: refused, until everything is computed again."""
+    content = workflow_content(tmp_path / "run", stored_affinities[0])
+    run(Workflow.parse(content), runner="serial")
+    content["stages"][2]["threshold"] = 0.9
+    _, dataset = prepare(Workflow.parse(content), redo=True)
+    reset = max((tmp_path / "run" / "ledger").glob("*.jsonl"))
+    assert "reset" in reset.read_text()
+    reset.write_bytes(b"")
+    with pytest.raises(InputError, match="is damaged: restore it, or delete the folder"):
+        run(Workflow.parse(content), runner="serial")
+    reset.unlink()
+    with pytest.raises(InputError, match="is missing: restore it, or delete the folder"):
+        run(Workflow.parse(content), runner="serial")
+    shutil.rmtree(tmp_path / "run" / "ledger")
+    again = run(Workflow.parse(content), runner="serial")
+    fresh = run(
+        Workflow.parse(content | {"dataset": content["dataset"] | {"url": str(tmp_path / "fresh")}}), runner="serial"
+    )
+    assert checksum(again.dataset.volume("segmentation")) == checksum(fresh.dataset.volume("segmentation"))
+    assert audit(dataset.url).sentences == []
 
 
 def test_a_failing_block_is_quarantined_named_and_replayed(tmp_path):
