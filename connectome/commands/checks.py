@@ -30,9 +30,9 @@ def audit(
         "computed_again_now": found.n_recomputed,
     }
     if as_json:
-        print(json.dumps({"dataset": dataset, "findings": found.sentences, **counts}))
+        print(json.dumps({"dataset": dataset, "findings": found.sentences, "remarks": found.remarks, **counts}))
     else:
-        for sentence in found.sentences:
+        for sentence in [*found.sentences, *found.remarks]:
             print(sentence)
         print(
             f"{found.n_tasks:,} tasks ({found.n_repeated:,} with more than one receipt), {found.n_blocks:,} blocks, "

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from connectome.errors import InputError
-from connectome.runtime import audit_voxels
-from connectome.runtime.queues import Bitmap
+from connectome.runtime import audit_voxels, snapshots
+from connectome.runtime.queues import Bitmap, Progress
 from connectome.stages.fused import members_of
 from connectome.stages.stage import TableArtifact, TreeStage, VolumeArtifact
 from connectome.store.dataset import Dataset
-from connectome.store.ledger import receipt_of
+from connectome.store.ledger import Ledger, receipt_of
 from connectome.store.listing import compare_keys, keys_of_grid, unfinished_files
 from connectome.store.locations import STORE_ERRORS
 from connectome.store.volume import Volume, is_volume
@@ -37,6 +38,8 @@ class Audit:
         segmentation that were computed again.
     n_repeated : int
         Tasks with more than one receipt: computed again after a fault or by ``replay``, to the same bytes. No finding.
+    remarks : list of str
+        What could not be looked at, or is not needed. No findings.
     """
 
     n_tasks: int = 0
@@ -44,6 +47,7 @@ class Audit:
     n_blocks: int = 0
     n_parts: int = 0
     n_recomputed: int = 0
+    remarks: list[str] = field(default_factory=list)
     _told: list[str] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
 
@@ -93,23 +97,13 @@ def audit(dataset_url: str, *, every: bool = False) -> Audit:
 
 def _check_ledger(plan: Plan, dataset: Dataset, found: Audit) -> dict[str, Bitmap]:
     """Every task has a receipt; those that have several are counted."""
-    done = {name: Bitmap(each) for name, each in plan.passes.items()}
-    again = {name: Bitmap(each) for name, each in plan.passes.items()}
+    found.n_tasks = sum(map(len, plan.passes.values()))
     try:
-        for record in dataset.ledger.records():
-            if record["kind"] == "reset":
-                struck = frozenset().union(*(members_of(name) for name in record["stages"]))
-                for name in (each for each in plan.passes if members_of(each) & struck):
-                    done[name], again[name] = Bitmap(plan.passes[name]), Bitmap(plan.passes[name])
-            elif record["kind"] == "receipt" and record["stage"] in plan.passes:
-                name = record["stage"]
-                for number in receipt_of(record).numbers:
-                    if number < len(plan.passes[name]):
-                        (again if done[name].has_number(number) else done)[name].add_number(number)
-    except (InputError, KeyError, TypeError) as error:
+        done, again = _count_receipts(plan, dataset.ledger, found)
+    except InputError as error:
         found.find("damaged parts of the ledger", f"the ledger cannot be read: {error}")
+        return Progress(plan).done
     for name, each in plan.passes.items():
-        found.n_tasks += len(each)
         found.n_repeated += again[name].count
         if done[name].count < len(each):
             first = next(task for task in each.tasks() if task not in done[name])
@@ -118,6 +112,35 @@ def _check_ledger(plan: Plan, dataset: Dataset, found: Audit) -> dict[str, Bitma
                 "passes with tasks undone", f"{n_missing:,} tasks of {name} have no receipt; the first is {first}"
             )
     return done
+
+
+def _count_receipts(plan: Plan, ledger: Ledger, found: Audit) -> tuple[dict[str, Bitmap], dict[str, Bitmap]]:
+    """Return the tasks with a receipt, and those with several; a snapshot stands for damaged parts, as in a run."""
+    try:
+        return _replay(plan, ledger.records(), Progress(plan).done)
+    except InputError as error:
+        covered, progress, _ = snapshots.restore(ledger, plan)
+        counted = _replay(plan, ledger.records(after=covered), progress.done)
+        found.remarks.append(f"a snapshot alone tells what is done up to part {covered} of the ledger: {error}")
+        return counted
+
+
+def _replay(
+    plan: Plan, records: Iterable[dict[str, Any]], done: dict[str, Bitmap]
+) -> tuple[dict[str, Bitmap], dict[str, Bitmap]]:
+    """Go on from what is `done`; return it with the tasks that were done again."""
+    again = Progress(plan).done
+    for record in records:
+        if record["kind"] == "reset":
+            struck = frozenset().union(*(members_of(name) for name in record["stages"]))
+            for name in (each for each in plan.passes if members_of(each) & struck):
+                done[name], again[name] = Bitmap(plan.passes[name]), Bitmap(plan.passes[name])
+        elif record["kind"] == "receipt" and record["stage"] in plan.passes:
+            name = record["stage"]
+            for number in receipt_of(record).numbers:
+                if number < len(plan.passes[name]):
+                    (again if done[name].has_number(number) else done)[name].add_number(number)
+    return done, again
 
 
 def _check_volume(dataset: Dataset, name: str, artifact: VolumeArtifact, found: Audit) -> None:

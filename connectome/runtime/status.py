@@ -119,7 +119,7 @@ def status_of(dataset_url: str, prices: Prices, now_s: float | None = None) -> S
         raise InputError(f"there is no dataset at {dataset_url}: give the folder that a run wrote")
     plan = Plan.from_record(record["plan"])
     progress, accounts = recall(dataset, plan)
-    history = read_history(dataset.ledger.records())
+    history = read_history(dataset.ledger.legible_records())
     driver, now = read_driver(dataset.url), time.time() if now_s is None else now_s
     left = {name: len(each) - progress.done[name].count for name, each in plan.passes.items()}
     quarantined = _quarantined(dataset, plan, history, progress)

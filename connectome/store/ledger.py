@@ -147,11 +147,28 @@ class Ledger:
 
     def records(self, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield all records of the parts with numbers above `after`, oldest first."""
+        for key, content in self._contents(after):
+            yield from self._parse(key, content)
+
+    def legible_records(self) -> Iterator[dict[str, Any]]:
+        """Yield all records but for damaged parts that a snapshot covers: enough for figures, not for what is done."""
+        covered, _ = self.read_snapshot()
+        for key, content in self._contents():
+            try:
+                records = self._parse(key, content)
+            except InputError:
+                if _number(key) > covered:
+                    raise
+                continue
+            yield from records
+
+    def _contents(self, after: int = 0) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents of parts in order, some of them read ahead."""
         store = open_keys(self._url)
         keys = iter([key for key in self._keys() if _number(key) > after])
         while ahead := [(key, store.read(key)) for key in islice(keys, READ_AHEAD)]:
             for key, part in ahead:
-                yield from self._parse(key, bytes(part.result().value))
+                yield key, bytes(part.result().value)
 
     def _parse(self, key: str, content: bytes) -> list[dict[str, Any]]:
         """Read the records of a part, which holds at least one."""

@@ -51,7 +51,7 @@ def write_report(dataset: Dataset, plan: Plan, summary: Summary) -> str:
 def report_body(dataset: Dataset, plan: Plan, summary: Summary) -> Markup:
     """Return the page's content."""
     scene = dataset_scene(dataset, plan)
-    pictures, history = Pictures(scene), read_history(dataset.ledger.records())
+    pictures, history = Pictures(scene), read_history(dataset.ledger.legible_records())
     rows = pictures.rows()
     found, truth = (_sizes(scene, name, pictures.notes) for name in ("segmentation", "truth"))
     return join(

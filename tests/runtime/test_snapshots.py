@@ -1,14 +1,18 @@
 """Snapshots of the ledger: a run goes on from them as from all parts, and never from one that does not fit."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from connectome.errors import InputError
 from connectome.runtime import snapshots
 from connectome.runtime.audit import audit
 from connectome.runtime.events import RunStarted, TasksDone
+from connectome.runtime.prices import Prices
 from connectome.runtime.recorder import Recorder, recall
+from connectome.runtime.status import status_of
 from connectome.store.ledger import Receipt
 from tests.runtime.troubled import troubled_plan
 
@@ -79,6 +83,34 @@ def test_the_audit_reads_the_parts_themselves(recorded):
     assert audit(dataset.url).sentences == [
         "10 tasks of troubled have no receipt; the first is troubled:0,0,40",
     ]
+
+
+def test_run_status_and_audit_agree_about_damage(recorded):
+    """What a snapshot covers is not needed; what none covers, or is missing, is refused by all."""
+    plan, dataset = recorded
+    undone = audit(dataset.url).sentences
+    before = state(dataset, plan)
+    early, late = (next(Path(dataset.url, "ledger").glob(f"{number:010d}-*")) for number in (3, 18))
+    early.write_bytes(b"")
+    assert state(dataset, plan) == before
+    assert status_of(dataset.url, Prices.load()).passes[0].done == 40
+    found = audit(dataset.url)
+    assert found.sentences == undone
+    assert f"up to part 16 of the ledger: {early} is damaged" in found.remarks[0]
+    kept = late.read_bytes()
+    late.write_bytes(b"")
+    refused_by_all(plan, dataset, f"{late} is damaged: restore it")
+    late.write_bytes(kept)
+    early.unlink()
+    refused_by_all(plan, dataset, "0000000003-*.jsonl is missing: restore it")
+
+
+def refused_by_all(plan, dataset, sentence):
+    for look in (lambda: recall(dataset, plan), lambda: status_of(dataset.url, Prices.load())):
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            look()
+    (finding,) = audit(dataset.url).sentences
+    assert sentence in finding
 
 
 def test_sessions_carry_fingerprints(recorded, tmp_path):
