@@ -9,7 +9,7 @@ from typing import Any
 from connectome.errors import InputError
 from connectome.stages import registry
 from connectome.stages.stage import VolumeArtifact
-from connectome.store.dataset import Dataset
+from connectome.store.dataset import RECORD, Dataset
 from connectome.workflow.plan import Plan
 
 State = dict[str, Any]
@@ -54,10 +54,13 @@ def settle(dataset: Dataset, state: State, *, redo: bool) -> State:
     """
     record = dataset.read_record()
     if record is None:
+        if dataset.ledger.n_written:
+            raise InputError(
+                f"{dataset.url} holds results but no {RECORD}, which says what they were made with: restore it, or "
+                "choose another dataset.url"
+            )
         return state
-    before = record.get("state")
-    if not isinstance(before, dict):
-        raise InputError(f"{dataset.url} holds a dataset of an unknown kind: choose another dataset.url")
+    before = record["state"]
     changes = find_changes(before, state)
     if changes.sentences and not redo:
         raise InputError(

@@ -28,7 +28,7 @@ def open_edges(url: str) -> GivenEdges:
     """Open a dataset to start from its edges; refuse one whose edges are not all there, or are out of date."""
     dataset = Dataset.at(url)
     record = dataset.read_record()
-    if record is None or "plan" not in record:
+    if record is None:
         raise InputError(f"there is no dataset at {dataset.url}: give the folder that a run wrote")
     plan = Plan.from_record(record["plan"])
     if plan.edges_url is not None:

@@ -107,7 +107,7 @@ def prepare(
         check()
         forget(dataset, _stages_of_lost_volumes(plan, dataset))
     check()
-    dataset.write_record({"format": "connectome dataset", "version": 1, "plan": plan.record(), "state": state})
+    dataset.write_record(plan.record(), state)
     for each in externals:
         if each.is_foreign and not is_volume(dataset.volume_url(each.name)):
             _bring_in(each, dataset, workflow, progress, check)

@@ -19,6 +19,12 @@ from connectome.store.table import Table
 from connectome.store.volume import Volume, abandon
 
 RECORD = "dataset.json"
+FORMAT, VERSION = "connectome dataset", 1
+FIELDS: dict[str, dict[str, type]] = {
+    "plan": {"workflow": dict, "domain": list, "voxel_size_nm": list, "external": dict},
+    "state": {"domain": str, "voxel_size_nm": list, "block": list, "inputs": dict, "stages": dict},
+}
+"""What the record holds for the plan and for what results depend on."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,17 @@ class Dataset:
         if content is None:
             return None
         try:
-            record: dict[str, Any] = json.loads(content)
-        except ValueError as error:
-            raise InputError(f"{self.url}/{RECORD} is not JSON: restore it, or choose another dataset.url") from error
-        return record
+            record = json.loads(content)
+        except ValueError:
+            record = None
+        if (flaw := _flaw(record)) is not None:
+            raise InputError(f"{self.url}/{RECORD} {flaw}: restore it, or choose another dataset.url")
+        known: dict[str, Any] = record
+        return known
 
-    def write_record(self, record: Mapping[str, Any]) -> None:
+    def write_record(self, plan: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Replace ``dataset.json``."""
+        record = {"format": FORMAT, "version": VERSION, "plan": plan, "state": state}
         write_key(self.url, RECORD, json.dumps(record, indent=1).encode())
 
     @property
@@ -76,3 +86,17 @@ class Dataset:
 
     def delete_table(self, name: str) -> None:
         delete_keys(f"{self.url}/tables/{name}")
+
+
+def _flaw(record: Any) -> str | None:
+    """Return what is wrong with a record, if something is."""
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        return "is not the record of a dataset"
+    if record.get("version") != VERSION:
+        return f"is of version {record.get('version')!r}, wanted is {VERSION}"
+    for part, fields in FIELDS.items():
+        values = record.get(part)
+        for name, kind in fields.items():
+            if not isinstance(values, dict) or not isinstance(values.get(name), kind):
+                return f"does not say the {name} of its {part}"
+    return None

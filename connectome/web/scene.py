@@ -13,7 +13,7 @@ from connectome.stages.stage import VolumeArtifact
 from connectome.store.array_volume import ArrayVolume
 from connectome.store.dataset import Dataset
 from connectome.store.layout import VoxelSize, is_label_type
-from connectome.store.locations import Location, is_dataset
+from connectome.store.locations import Location
 from connectome.store.sources import open_volume
 from connectome.store.volume import Volume, is_volume
 from connectome.workflow.plan import Plan
@@ -66,12 +66,10 @@ class Scene:
 def open_scene(url: str) -> Scene:
     """Open a dataset with all its volumes, or a single volume of any kind."""
     location = Location.parse(url)
-    if location.name is not None or not is_dataset(location.container):
+    dataset = Dataset(location.container)
+    record = dataset.read_record() if location.name is None else None
+    if record is None:
         return _single(url, location)
-    dataset = Dataset.at(url)
-    record = dataset.read_record() or {}
-    if "plan" not in record:
-        raise InputError(f"{dataset.url} holds a dataset of an unknown kind: name one of its volumes, {url}#NAME")
     return dataset_scene(dataset, Plan.from_record(record["plan"]))
 
 

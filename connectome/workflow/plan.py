@@ -309,11 +309,18 @@ class Plan:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Plan:
         """Read a plan back."""
-        start, stop = record["domain"]
-        z, y, x = record["voxel_size_nm"]
+        try:
+            start, stop = record["domain"]
+            domain = Box(as_triple(start), as_triple(stop))
+            z, y, x = record["voxel_size_nm"]
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"a dataset's record says domain {record['domain']} and voxels of {record['voxel_size_nm']} nm, "
+                "wanted are two corners and a size along z, y, x: restore its dataset.json"
+            ) from error
         return cls(
             Workflow.parse(record["workflow"]),
-            Box(as_triple(start), as_triple(stop)),
+            domain,
             (z, y, x),
             dict(record["external"]),
             record.get("edges_url"),

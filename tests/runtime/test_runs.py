@@ -11,7 +11,10 @@ from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.audit import audit
 from connectome.runtime.prepare import prepare
+from connectome.runtime.prices import Prices
+from connectome.runtime.recut import cut
 from connectome.runtime.run import replay, run
+from connectome.runtime.status import status_of
 from connectome.store.checksum import checksum
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_of
@@ -143,6 +146,27 @@ def test_receipts_do_not_outlive_their_reset(stored_affinities, tmp_path):
     )
     assert checksum(again.dataset.volume("segmentation")) == checksum(fresh.dataset.volume("segmentation"))
     assert audit(dataset.url).sentences == []
+
+
+def test_results_without_a_record_are_refused(stored_affinities, tmp_path):
+    """Nothing says that they were made with another threshold."""
+    content = workflow_content(tmp_path / "run", stored_affinities[0])
+    run(Workflow.parse(content), runner="serial")
+    record = tmp_path / "run" / "dataset.json"
+    content["stages"][2]["threshold"] = 0.9
+    record.write_text("null")
+    for look in (
+        lambda: run(Workflow.parse(content), runner="serial"),
+        lambda: replay(str(tmp_path / "run"), Task("edges", 0, (0, 0, 0))),
+        lambda: audit(str(tmp_path / "run")),
+        lambda: cut(str(tmp_path / "run"), [0.7]),
+        lambda: status_of(str(tmp_path / "run"), Prices.load()),
+    ):
+        with pytest.raises(InputError, match=r"dataset\.json is not the record of a dataset: restore it"):
+            look()
+    record.unlink()
+    with pytest.raises(InputError, match=r"holds results but no dataset\.json.*restore it, or choose another"):
+        run(Workflow.parse(content), runner="serial", redo=True)
 
 
 def test_a_failing_block_is_quarantined_named_and_replayed(tmp_path):

@@ -61,6 +61,12 @@ def test_dependencies_cover_what_is_read(shape):
                 assert {Task(writer.name, 0, i) for i in meets} <= needed
 
 
+@pytest.mark.parametrize("change", [{"domain": []}, {"domain": [[0, 0], [1, 1]]}, {"voxel_size_nm": [1]}])
+def test_a_damaged_record_is_refused_with_one_sentence(change):
+    with pytest.raises(InputError, match=r"wanted are two corners and a size along z, y, x: restore its dataset\.json"):
+        Plan.from_record(make_plan((40, 50, 60)).record() | change)
+
+
 def test_a_plan_is_a_value():
     plan = make_plan((40, 50, 60))
     assert Plan.from_record(plan.record()) == plan
