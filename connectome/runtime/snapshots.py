@@ -40,7 +40,7 @@ def restore(ledger: Ledger, plan: Plan) -> tuple[int, Progress, Accounts]:
         accounts = _accounts_of(state["accounts"])
         for name, text in state["done"].items():
             progress.done[name].unpack(text)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return 0, Progress(plan), Accounts()
     return number, progress, accounts
 

@@ -13,7 +13,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,16 @@ RESETS = "resets"
 PART = re.compile(r"(\d{10})-[0-9a-f]{8}\.jsonl")
 MARK = re.compile(rf"(?:{SNAPSHOTS}|{RESETS})/(\d{{10}})\.json")
 """What was written after the part of that number, which therefore was there."""
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "session": {"started_s": (int, float)},
+    "held": {"workers": (dict,), "seconds": (int, float)},
+    "reset": {"stages": (list,)},
+    "failure": {"task": (str,)},
+    "quarantine": {"task": (str,), "error": (str,)},
+    "lost": {"tasks": (int,)},
+}
+"""What records hold beside receipts, as far as it is read back."""
+TYPES = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 READ_AHEAD = 64
 """Parts that are fetched at once when the ledger is replayed."""
 
@@ -176,7 +186,7 @@ class Ledger:
             records = [json.loads(line) for line in content.decode().splitlines()]
         except ValueError:
             records = []
-        if not records:
+        if not records or not all(map(_is_record, records)):
             raise InputError(f"{self._url}/{key} is damaged: {self._remedy}")
         return records
 
@@ -186,15 +196,15 @@ class Ledger:
 
     def read_snapshot(self) -> tuple[int, dict[str, Any]]:
         """Return the newest snapshot, and the number of the last part that it covers; 0 and nothing without one."""
-        names = [key for key in list_keys(f"{self._url}/{SNAPSHOTS}") if key.endswith(".json")]
+        names = [key for key in list_keys(self._url) if key.startswith(SNAPSHOTS) and MARK.fullmatch(key)]
         if not names:
             return 0, {}
         newest = max(names)
         try:
-            state = json.loads(read_key(self._url, f"{SNAPSHOTS}/{newest}") or b"{}")
+            state = json.loads(read_key(self._url, newest) or b"{}")
         except ValueError:
             return 0, {}
-        return int(newest.removesuffix(".json")), state if isinstance(state, dict) else {}
+        return (int(newest[-15:-5]), state) if state and isinstance(state, dict) else (0, {})
 
     def _keys(self) -> list[str]:
         """Return the names of the parts in order; refuse a ledger of which one is missing."""
@@ -237,3 +247,27 @@ def receipt_of(record: dict[str, Any]) -> Receipt:
     """Read a receipt back from its record."""
     values = {name: value for name, value in record.items() if name != "kind"}
     return Receipt(**{**values, "runs": tuple((start, stop) for start, stop in values["runs"])})
+
+
+def _is_record(record: Any) -> bool:
+    """Say whether a value is a record, and holds what is read back of its kind; unknown kinds are not read."""
+    if not isinstance(record, dict) or not isinstance(kind := record.get("kind"), str):
+        return False
+    if kind == "receipt":
+        return _is_receipt(record)
+    if not all(isinstance(record.get(name), types) for name, types in FIELDS.get(kind, {}).items()):
+        return False
+    if kind == "held":
+        return all(isinstance(n, int) for n in record["workers"].values())
+    return kind != "reset" or all(isinstance(name, str) for name in record["stages"])
+
+
+def _is_receipt(record: dict[str, Any]) -> bool:
+    try:
+        receipt = receipt_of(record)
+    except (KeyError, TypeError, ValueError):
+        return False
+    plain = ((each.name, TYPES.get(str(each.type))) for each in fields(Receipt))
+    return all(types is None or isinstance(getattr(receipt, name), types) for name, types in plain) and all(
+        isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop for start, stop in receipt.runs
+    )

@@ -66,7 +66,15 @@ def test_only_parts_after_the_snapshot_are_read(recorded):
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": "0.0.0"}, {"tasks": {"troubled": 49}}, {"done": {"troubled": "!"}}, {"accounts": {"x": 1}}]
+    "change",
+    [
+        {"version": "0.0.0"},
+        {"tasks": {"troubled": 49}},
+        {"done": {"troubled": "!"}},
+        {"done": []},
+        {"accounts": {"x": 1}},
+        {"accounts": {"stages": []}},
+    ],
 )
 def test_a_snapshot_that_does_not_fit_is_ignored(recorded, change):
     plan, dataset = recorded

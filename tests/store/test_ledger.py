@@ -1,21 +1,22 @@
 """The ledger refuses to go on without one of its parts, whatever it held."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from connectome.errors import InputError
-from connectome.store.ledger import Ledger
+from connectome.store.ledger import Ledger, Receipt, receipt_record
 
 
 @pytest.fixture
 def ledger(tmp_path):
     """Three parts, of which the second is a reset."""
     written = Ledger(str(tmp_path))
-    written.append([{"kind": "lost"}])
+    written.append([{"kind": "lost", "tasks": 1}])
     written.reset(["edges"])
-    written.append([{"kind": "lost"}])
+    written.append([{"kind": "lost", "tasks": 1}])
     return tmp_path / "ledger"
 
 
@@ -62,21 +63,76 @@ def test_without_the_folder_nothing_is_done(ledger):
     assert Ledger(str(ledger.parent)).n_written == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b'{"kind":"res', bytes(40), b'{"kind":"\xff"}\n'])
+RECEIPT = receipt_record(Receipt("edges", ((0, 1),), 1, 10, 0.0, 1.0, 1.0, 1, 1, 1, "host"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b'{"kind":"res',
+        bytes(40),
+        b'{"kind":"\xff"}\n',
+        b"null",
+        b"{}",
+        b'{"kind":"receipt"}',
+        *(
+            json.dumps({**RECEIPT, **change}).encode()
+            for change in (
+                {"runs": 5},
+                {"runs": [[3]]},
+                {"runs": [[-9, -5]]},
+                {"runs": ["ab"]},
+                {"stage": None},
+                {"wall_s": "1"},
+                {"x": 1},
+            )
+        ),
+        b'{"kind":"held","workers":5,"seconds":1}',
+        b'{"kind":"held","workers":{"cpu":"many"},"seconds":1}',
+        b'{"kind":"reset","stages":"edges"}',
+        b'{"kind":"reset","stages":[[]]}',
+        b'{"kind":"session"}',
+        b'{"kind":"quarantine","task":"edges:0,0,0"}',
+    ],
+)
 def test_a_damaged_part_is_refused(ledger, content):
     part(ledger, 2).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(f"{part(ledger, 2)} is damaged: restore it, or delete the folder")):
         read(ledger)
 
 
+def test_records_come_back_and_unknown_kinds_do_no_harm(ledger):
+    part(ledger, 2).write_text(f'{json.dumps(RECEIPT)}\n{{"kind":"weather"}}\n')
+    assert read(ledger) == ["lost", "receipt", "weather", "lost"]
+
+
+def test_files_of_others_are_not_looked_at(ledger):
+    (ledger / "snapshots").mkdir()
+    for name in ("notes.jsonl", "9-part.jsonl", "snapshots/foo.json", "snapshots/9999999999.json.bak", "resets/a.json"):
+        (ledger / name).write_text("not ours")
+    assert read(ledger) == ["lost", "reset", "lost"]
+    assert Ledger(str(ledger.parent)).read_snapshot() == (0, {})
+    Ledger(str(ledger.parent)).write_snapshot({"a": 1})
+    assert Ledger(str(ledger.parent)).read_snapshot() == (3, {"a": 1})
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"null", b"{}", b"[1]"])
+def test_a_damaged_snapshot_covers_nothing(ledger, content):
+    Ledger(str(ledger.parent)).write_snapshot({"a": 1})
+    (ledger / "snapshots" / "0000000003.json").write_bytes(content)
+    assert Ledger(str(ledger.parent)).read_snapshot() == (0, {})
+
+
 def test_a_driver_that_lost_a_race_leaves_a_second_part_of_one_number(ledger):
-    (ledger / "0000000003-ffffffff.jsonl").write_text('{"kind":"failure"}\n')
+    (ledger / "0000000003-ffffffff.jsonl").write_text('{"kind":"failure","task":"edges:0,0,0"}\n')
     assert read(ledger) == ["lost", "reset", "lost", "failure"]
 
 
 def test_a_listing_that_missed_a_part_is_made_again(ledger, monkeypatch):
     """A driver wrote parts 3 and 4 while the folder was listed, and the listing has the second of them alone."""
-    Ledger(str(ledger.parent)).append([{"kind": "failure"}])
+    Ledger(str(ledger.parent)).append([{"kind": "failure", "task": "edges:0,0,0"}])
     from connectome.store import ledger as module
 
     whole, listings = module.list_keys, []
