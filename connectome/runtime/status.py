@@ -14,8 +14,10 @@ from connectome.runtime.history import History, PassHistory, read_history
 from connectome.runtime.prices import Prices
 from connectome.runtime.queues import Progress
 from connectome.runtime.recorder import recall
+from connectome.stages.stage import VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.run_lock import latest_claim
+from connectome.store.volume import is_volume
 from connectome.workflow.plan import Pass, Plan, Task
 
 
@@ -76,7 +78,7 @@ class Status:
     Attributes
     ----------
     state : {'running', 'finished', 'stopped'}
-        Running or stopped as the run lock says.
+        Finished when all tasks are done and others may open the volumes; running or stopped as the run lock says.
     workers : mapping of str to int
         Per pool; those that were there last where no run goes.
     seconds_left, usd_to_come : float or None
@@ -124,10 +126,11 @@ def status_of(dataset_url: str, prices: Prices, now_s: float | None = None) -> S
     left = {name: len(each) - progress.done[name].count for name, each in plan.passes.items()}
     quarantined = _quarantined(dataset, plan, history, progress)
     is_running = driver is not None and driver.is_running
+    is_finished = not any(left.values()) and _are_volumes_finished(dataset, plan)
     seconds, to_come, is_bound = _still(plan, left, history, accounts, prices)
     return Status(
         dataset=dataset.url,
-        state="finished" if not any(left.values()) else "running" if is_running else "stopped",
+        state="finished" if is_finished else "running" if is_running else "stopped",
         passes=[_pass(each, progress, history, quarantined, now) for each in plan.passes.values()],
         workers=history.workers,
         seconds_left=seconds,
@@ -144,6 +147,12 @@ def read_driver(dataset_url: str) -> Driver | None:
     """Return who holds a dataset or held it last; None where nobody did."""
     _, claim = latest_claim(dataset_url)
     return Driver(claim.host, claim.pid, claim.since, claim.seen, claim.is_held) if claim else None
+
+
+def _are_volumes_finished(dataset: Dataset, plan: Plan) -> bool:
+    """Say whether the volumes that are kept can be opened: a driver finishes them after their last receipt."""
+    volumes = (name for name, (_, artifact) in plan.writers.items() if isinstance(artifact, VolumeArtifact))
+    return all(is_volume(dataset.volume_url(name)) for name in volumes if name not in plan.temporary)
 
 
 def _pass(

@@ -68,6 +68,24 @@ def test_while_a_run_goes_and_after(stored_affinities, tmp_path, monkeypatch):
     assert json.loads(json.dumps(after.plain()))["passes"][0]["name"] == "fragments"
 
 
+def test_finished_means_that_the_volumes_are(stored_affinities, tmp_path, monkeypatch):
+    """A driver that dies after the last receipt leaves volumes that nobody may open."""
+
+    def die(plan, dataset, progress):
+        raise KeyboardInterrupt
+
+    workflow = Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0], (60, 70, 90)))
+    with monkeypatch.context() as patch:
+        patch.setattr("connectome.runtime.run._finish_volumes", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(workflow, runner="serial")
+    found = status_of(str(tmp_path / "run"), PRICES)
+    assert all(each.done == each.total for each in found.passes)
+    assert found.state == "stopped"
+    run(workflow, runner="serial")
+    assert status_of(str(tmp_path / "run"), PRICES).state == "finished"
+
+
 def test_quarantine_is_named_with_its_replay(stored_affinities, tmp_path, monkeypatch):
     def process(self, block, **inputs):
         raise RuntimeError("the dog ate it")
