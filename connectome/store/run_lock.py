@@ -73,9 +73,16 @@ class Claim:
     def parse(cls, content: bytes, url: str) -> Claim:
         """Read a claim back."""
         try:
-            return cls(**json.loads(content))
+            claim = cls(**json.loads(content))
+            _ = claim.seen_at
         except (ValueError, TypeError) as error:
             raise RunLockError(f"{url} is not a claim: if no run uses the dataset, delete it") from error
+        return claim
+
+    @property
+    def seen_at(self) -> datetime:
+        """Return when its holder renewed it last, by its own clock."""
+        return datetime.strptime(self.seen, CLOCK).replace(tzinfo=UTC)
 
     @property
     def is_dead(self) -> bool:
@@ -90,8 +97,7 @@ class Claim:
     @property
     def is_held(self) -> bool:
         """Say whether someone holds the dataset, as far as a look can tell: by its clock if it is elsewhere."""
-        seen = datetime.strptime(self.seen, CLOCK).replace(tzinfo=UTC)
-        is_stale = datetime.now(UTC) - seen > timedelta(seconds=Pace().stale_s)
+        is_stale = datetime.now(UTC) - self.seen_at > timedelta(seconds=Pace().stale_s)
         return not (self.is_released or self.is_dead or is_stale)
 
     def content(self) -> bytes:

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -224,8 +225,9 @@ def test_who_was_refused_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_claim_is_named(tmp_path):
-    write_key(str(tmp_path), CLAIM, b"{")
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", replace(Claim.of_this_process(), seen="lately").content()])
+def test_what_is_no_claim_is_named(tmp_path, content):
+    write_key(str(tmp_path), CLAIM, content)
     with (
         pytest.raises(RunLockError, match=r"run.lock/0000000001.json is not a claim.*delete it"),
         RunLock(str(tmp_path)),
