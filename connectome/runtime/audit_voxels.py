@@ -30,6 +30,7 @@ class Findings(Protocol):
 
     n_blocks: int
     n_recomputed: int
+    remarks: list[str]
 
     def find(self, kind: str, sentence: str) -> None: ...
 
@@ -47,6 +48,11 @@ def check(plan: Plan, dataset: Dataset, found: Findings, is_done: IsDone, *, eve
         Compute all blocks of the segmentation again, not `SAMPLE` of them.
     """
     volumes = _volumes(plan, dataset, found)
+    if "segmentation" in volumes and "fragments" in plan.temporary - volumes.keys():
+        found.remarks.append(
+            "the segmentation cannot be compared with its fragments, which were not kept (keep: false): no block was "
+            "computed again, and no face was looked at"
+        )
     n_blocks = len(plan.grid)
     step = 1 if every else max(1, n_blocks // SAMPLE)
     for number, index in enumerate(plan.grid.indices()):

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from connectome import cli
 from connectome.errors import InputError
 from connectome.runtime.audit import audit
 from connectome.runtime.run import replay, run
@@ -36,7 +37,7 @@ def first_shard(folder, volume="segmentation"):
 
 def test_a_whole_dataset_is_clean(folder):
     found = audit(str(folder), every=True)
-    assert found.sentences == []
+    assert found.sentences == found.remarks == []
     assert (found.n_blocks, found.n_recomputed, found.n_repeated) == (18, 18, 0)
     assert found.n_parts > 18 * 5
 
@@ -45,6 +46,20 @@ def test_tasks_computed_again_are_counted_and_no_finding(folder):
     replay(str(folder), Task("fragments", 0, (0, 1, 2)))
     found = audit(str(folder))
     assert (found.sentences, found.n_repeated) == ([], 1)
+
+
+def test_what_cannot_be_looked_at_is_said(stored_affinities, tmp_path, capsys, monkeypatch):
+    content = workflow_content(tmp_path, stored_affinities[0])
+    content["stages"][0]["keep"] = False
+    run(Workflow.parse(content), runner="serial")
+    found = audit(str(tmp_path), every=True)
+    assert (found.sentences, found.n_recomputed) == ([], 0)
+    (remark,) = found.remarks
+    assert "cannot be compared with its fragments" in remark
+    assert call(monkeypatch, tmp_path) == 0
+    assert remark in capsys.readouterr().out
+    assert call(monkeypatch, tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["remarks"] == [remark]
 
 
 def lose_receipts(folder):
@@ -171,19 +186,19 @@ def test_no_dataset_is_bad_input(tmp_path):
         audit(str(tmp_path / "none"))
 
 
+def call(monkeypatch, *arguments):
+    """Return the exit code of the command."""
+    monkeypatch.setattr("sys.argv", ["connectome", "audit", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as error:
+        return error.code or 0
+    return 0
+
+
 def test_command(folder, monkeypatch, capsys):
-    from connectome import cli
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["connectome", "audit", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as error:
-            return error.code or 0
-        return 0
-
-    assert call(folder) == 0
+    assert call(monkeypatch, folder) == 0
     assert "clean" in capsys.readouterr().out
     first_shard(folder).unlink()
-    assert call(folder, "--json") == 1
+    assert call(monkeypatch, folder, "--json") == 1
     assert len(json.loads(capsys.readouterr().out)["findings"]) == 1
