@@ -359,7 +359,9 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    _ERRORS.print(f"connectome: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    from connectome.store.url_secrets import hide_secrets
+
+    _ERRORS.print(f"connectome: {hide_secrets(message)}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(2)
 
 

@@ -145,14 +145,38 @@ BAD = {
 }
 
 
-def test_a_secret_in_a_workflow_is_told_nowhere(volumes, tmp_path, monkeypatch, capsys):
-    content = workflow_content(tmp_path / "run", "https://me:hunter2@store.org/affinities.zarr")
-    file = write_workflow(tmp_path, content)
-    code, out, err = call(monkeypatch, capsys, "run", file, "--runner", "serial")
+SECRET = "HTTPS://me:hunter2@store.org/x"
+
+
+@pytest.mark.parametrize("key", ["url", "image", "affinities", "truth", "edges"])
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_secret_in_a_workflow_is_told_nowhere(command, key, volumes, tmp_path, monkeypatch, capsys):
+    file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr")))
+    code, out, err = call(monkeypatch, capsys, command, file, "--set", f"dataset.{key}={SECRET}")
     assert code == 2
-    assert "store.org" in err
+    assert f"dataset.{key}: the https:// URL of store.org has" in err
     assert "hunter2" not in out + err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("checksum", SECRET),
+        ("evaluate", SECRET, SECRET),
+        ("audit", SECRET),
+        ("status", SECRET),
+        ("run", "{workflow}", "--runner", SECRET),
+        ("run", "{workflow}", "--set", f"datset.url={SECRET}"),
+        ("run", "{workflow}", "--set", f"dataset={SECRET}"),
+    ],
+    ids=" ".join,
+)
+def test_a_secret_in_an_argument_is_told_nowhere(arguments, volumes, tmp_path, monkeypatch, capsys):
+    file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr")))
+    code, out, err = call(monkeypatch, capsys, *(each.format(workflow=file) for each in arguments))
+    assert code == 2
+    assert "hunter2" not in out + err
 
 
 @pytest.mark.parametrize("case", BAD)

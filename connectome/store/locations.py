@@ -19,6 +19,7 @@ import tensorstore as ts
 
 from connectome.errors import DiskFullError, InputError
 from connectome.store.retries import reason_of, retry_settings
+from connectome.store.url_secrets import secret_in
 
 Spec = dict[str, Any]
 
@@ -43,23 +44,18 @@ class Location:
     def parse(cls, text: str | os.PathLike[str]) -> Location:
         """Read ``URL`` or ``URL#name``; local paths become absolute.
 
-        A URL with a password or a signature is refused without repeating it: URLs are kept in records, told
-        in errors and shown in reports. A name cannot lead out of its container.
+        A URL with a password or a signature is refused without repeating it. A name cannot lead out of its
+        container.
         """
+        if refusal := secret_in(os.fspath(text)):
+            raise StoreError(refusal)
         container, _, name = os.fspath(text).partition("#")
-        scheme = scheme_of(container)
-        if scheme != "file" and _may_hold_a_secret(container):
-            raise StoreError(
-                f"the {scheme}:// URL of {_host_of(container)} has a user, password or query in it, which would be "
-                "told in records and logs: leave that out; stores take credentials from the environment "
-                "(GOOGLE_APPLICATION_CREDENTIALS, AWS_ACCESS_KEY_ID ...)"
-            )
+        scheme, rest = scheme_of(container), container.partition("://")[2]
         if ".." in name.split("/"):
             raise StoreError(f"#{name} leads out of {container}: name an array inside it")
-        if not container or (scheme != "file" and not container.partition("://")[2].strip("/")):
+        if not container or (scheme != "file" and not rest.strip("/")):
             raise StoreError(f"{text!r} names no place: give a path, or a URL such as gs://bucket/volume")
-        if scheme == "file":
-            container = _absolute(container)
+        container = _absolute(container) if scheme == "file" else f"{scheme}://{rest}"
         return cls(container.rstrip("/") or "/", name.strip("/") or None)
 
     @property
@@ -80,28 +76,20 @@ class Location:
         return self.container if self.name is None else f"{self.container}#{self.name}"
 
 
-def _may_hold_a_secret(url: str) -> bool:
-    place, separator, _ = url.partition("://")[2].partition("?")
-    return bool(separator) or "@" in place.partition("/")[0]
-
-
-def _host_of(url: str) -> str:
-    return url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2]
-
-
 def _absolute(path: str) -> str:
     """Make a local path absolute without ``..``, which key-value stores refuse."""
-    return os.path.abspath(Path(path.removeprefix("file://")).expanduser())  # noqa: PTH100
+    place = path.partition("://")[2] if "://" in path else path
+    return os.path.abspath(Path(place).expanduser())  # noqa: PTH100
 
 
 def scheme_of(url: str) -> str:
-    """Return the URL's scheme; a plain path is ``file``."""
+    """Return the URL's scheme in lower case; a plain path is ``file``."""
     scheme, separator, _ = url.partition("://")
     if not separator:
         return "file"
-    if scheme not in SCHEMES:
+    if scheme.lower() not in SCHEMES:
         raise StoreError(f"{url!r} has the scheme {scheme!r}; wanted is a path or one of {', '.join(SCHEMES)}")
-    return scheme
+    return scheme.lower()
 
 
 def is_dataset(container: str) -> bool:

@@ -22,6 +22,7 @@ from connectome.errors import InputError
 from connectome.geometry import Triple
 from connectome.stages import Stage, registry
 from connectome.stages.fused import fused
+from connectome.store.url_secrets import secret_in
 
 VOLUME_INPUTS = ("image", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
@@ -48,6 +49,14 @@ class DatasetSection(_Section):
     """Dense truth to score the segmentation with, unless a stage makes it."""
     voxel_size_nm: tuple[float, float, float] | None = None
     """Voxel size (z, y, x) where the volume does not state it."""
+
+    @field_validator("url", "image", "affinities", "edges", "truth")
+    @classmethod
+    def _without_secret(cls, url: str | None) -> str | None:
+        """Refuse a secret where it is given: not every URL is opened, and all are kept in the dataset's record."""
+        if url is not None and (refusal := secret_in(url)):
+            raise ValueError(refusal)
+        return url
 
     @field_validator("voxel_size_nm")
     @classmethod

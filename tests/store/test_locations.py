@@ -8,6 +8,7 @@ from connectome.store.array_volume import ArrayVolume
 from connectome.store.locations import Location, StoreError, kvstore_spec, list_keys, write_error, write_key
 from connectome.store.names import names_in
 from connectome.store.sources import is_foreign, open_volume
+from connectome.store.url_secrets import hide_secrets
 from connectome.store.volume import Volume, is_volume
 
 SMALL = {"box": Box.of_shape((4, 4, 4)), "dtype": "uint8", "voxel_size_nm": (4, 4, 4), "write_shape": (4, 4, 4)}
@@ -23,6 +24,8 @@ SMALL = {"box": Box.of_shape((4, 4, 4)), "dtype": "uint8", "voxel_size_nm": (4, 
         ("s3://bucket/v/", "s3://bucket/v", None),
         ("memory://v", "memory://v", None),
         ("https://host:80/v#", "https://host:80/v", None),
+        ("HTTPS://host/V", "https://host/V", None),
+        ("FILE:///data/v", "/data/v", None),
     ],
 )
 def test_locations_are_parsed(text, container, name):
@@ -134,12 +137,32 @@ def test_a_place_that_cannot_be_written(tmp_path):
         "https://store.org?sig=hunter2#image",
         "s3://hunter2@bucket/volume",
         "gs://bucket/volume?access_token=hunter2",
+        "HTTPS://user:hunter2@store.org/volume.zarr",
+        "ftp://user:hunter2@store.org/volume.zarr",
+        "gcs://user:hunter2@store.org/volume.zarr",
+        "https://user:hunter2/3@store.org/volume.zarr",
+        "https://user:hunter2%40store.org/volume.zarr",
+        "https://store.org/volume.zarr;sig=hunter2",
+        "https://store.org/volume.zarr#image?token=hunter2",
+        "https://store.org/volume.zarr#X-Amz-Signature=hunter2",
+        "gs://bucket/volume/access_token=hunter2",
+        "https://store.org/volume.zarr%3Fsig%3Dhunter2",
     ],
 )
 def test_a_url_with_a_secret_is_refused_and_not_repeated(url):
     with pytest.raises(StoreError, match="credentials from the environment") as caught:
         Location.parse(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/date=2024-01-01/key=3", "s3://bucket/a/x=1#y=2", "https://h/v@2x.zarr"])
+def test_what_looks_like_a_secret_and_is_none(url):
+    assert str(Location.parse(url)) == url
+
+
+def test_secrets_are_hidden_in_sentences():
+    text = "no HTTPS://a:hunter2@h/x: got 'https://h/x;sig=hunter2', https://h/y; and gs://b/z: leave it"
+    assert hide_secrets(text) == "no HTTPS://...: got 'https://...', https://h/y; and gs://b/z: leave it"
 
 
 def test_a_name_stays_in_its_container(tmp_path):
