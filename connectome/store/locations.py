@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import tensorstore as ts
 
@@ -45,7 +45,7 @@ class Location:
         """Read ``URL`` or ``URL#name``; local paths become absolute.
 
         A URL with a password or a signature is refused without repeating it. A name cannot lead out of its
-        container.
+        container, nor a URL out of its bucket.
         """
         if refusal := secret_in(os.fspath(text)):
             raise StoreError(refusal)
@@ -53,6 +53,8 @@ class Location:
         scheme, rest = scheme_of(container), container.partition("://")[2]
         if ".." in name.split("/"):
             raise StoreError(f"#{name} leads out of {container}: name an array inside it")
+        if scheme != "file" and ".." in unquote(rest).split("/"):
+            raise StoreError(f"{container} has '..' in it, which may lead out of its bucket: write where it leads")
         if not container or (scheme != "file" and not rest.strip("/")):
             raise StoreError(f"{text!r} names no place: give a path, or a URL such as gs://bucket/volume")
         container = _absolute(container) if scheme == "file" else f"{scheme}://{rest}"

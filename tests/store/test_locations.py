@@ -170,3 +170,9 @@ def test_a_name_stays_in_its_container(tmp_path):
         with pytest.raises(StoreError, match=f"#{name} leads out of"):
             Location.parse(f"{tmp_path}#{name}")
     assert Location.parse(f"{tmp_path}#a..b").name == "a..b"
+
+
+@pytest.mark.parametrize("url", ["gs://b/../other/x", "s3://b/a/../../x", "https://h/%2e%2e/x", "memory://a/.."])
+def test_a_url_stays_in_its_bucket(url):
+    with pytest.raises(StoreError, match=r"has '\.\.' in it"):
+        Location.parse(url)
