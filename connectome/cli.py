@@ -105,9 +105,7 @@ def plan(
     from connectome.workflow.memory import worker_memory
     from connectome.workflow.workflow import Workflow
 
-    size = options.triple(shape, "--shape") if shape else None
-    if size is not None and min(size) < 1:
-        raise InputError(f"--shape takes three positive numbers of voxels (z, y, x), got {shape!r}")
+    size = None if shape is None else options.shape_of(shape, "--shape")
     planned = plan_workflow(Workflow.load(workflow, settings or []), size)
     rows = [dataclasses.asdict(row) for row in estimate(planned)]
     total = sum(row["n_tasks"] for row in rows)

@@ -68,11 +68,15 @@ def estimate(
     from connectome.runtime.prices import Prices
     from connectome.workflow.workflow import Workflow
 
-    parsed, table, size = Workflow.load(workflow, settings or []), Prices.load(prices), options.triple(shape, "--shape")
+    parsed, table, size = (
+        Workflow.load(workflow, settings or []),
+        Prices.load(prices),
+        options.shape_of(shape, "--shape"),
+    )
     pools = pools_of(options.workers_of(pool))
     workers = {name: each.minimum for name, each in pools.items() if each.minimum == each.maximum}
-    if len(workers) < len(pools) or min((*workers.values(), *size)) < 1:
-        raise InputError(f"--pool and --shape take numbers of 1 and more, got {pool!r} and {shape!r}")
+    if len(workers) < len(pools) or min(workers.values()) < 1:
+        raise InputError(f"--pool takes numbers of 1 and more, got {pool!r}")
     past = [PastRun.read(url) for url in runs or [parsed.dataset.url]]
     found = estimate_run(plan_workflow(parsed, size), workers, past, table)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,10 @@ VoxelSize = Annotated[
     str | None, typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size in nm, where the source has none.")
 ]
 
+LONGEST = 10**8
+"""Voxels along an axis: a human brain at 2 nm. Estimates take time by the longest axis."""
+MOST_VOXELS = 2**63 - 1
+
 
 def triple(text: str, option: str) -> tuple[int, int, int]:
     """Read three whole numbers."""
@@ -34,6 +39,17 @@ def triple(text: str, option: str) -> tuple[int, int, int]:
     if any(value != int(value) for value in (z, y, x)):
         raise InputError(f"{option} takes whole numbers, got {text!r}")
     return int(z), int(y), int(x)
+
+
+def shape_of(text: str, option: str) -> tuple[int, int, int]:
+    """Read the shape of a volume."""
+    shape = triple(text, option)
+    if min(shape) < 1 or max(shape) > LONGEST or math.prod(shape) > MOST_VOXELS:
+        raise InputError(
+            f"{option} takes three positive numbers of voxels (z, y, x), at most {LONGEST:,} along an axis and "
+            f"2^63 - 1 in all, got {text!r}: give the shape of a volume that can be"
+        )
+    return shape
 
 
 def pair(text: str, option: str) -> tuple[float, float]:
@@ -48,7 +64,7 @@ def floats(text: str, n: int, option: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.strip("()[] ").split(","))
     except ValueError:
         values = ()
-    if len(values) != n:
+    if len(values) != n or not all(map(math.isfinite, values)):
         raise InputError(f"{option} takes {n} numbers with commas between, got {text!r}")
     return values
 
