@@ -6,15 +6,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from connectome.errors import InputError
+from connectome.workflow.yaml_file import read_yaml
 
 PRICES = Path(__file__).with_name("prices.yaml")
 GPU = "gpu"
 
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_yes(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"a number is wanted, got {str(value).lower()}")  # noqa: TRY004
+    return value
+
+
+Amount = Annotated[float, BeforeValidator(_no_yes), Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_no_yes), Field(ge=0)]
 
 
 class PoolPrice(BaseModel):
@@ -25,8 +33,8 @@ class PoolPrice(BaseModel):
     usd_per_hour: Amount
     spot_usd_per_hour: Amount | None = None
     """Of a machine that can be taken away; the same as `usd_per_hour` where it is not given."""
-    cores: Annotated[int, Field(ge=0)] = 1
-    gpus: Annotated[int, Field(ge=0)] | None = None
+    cores: Count = 1
+    gpus: Count | None = None
     """1 in the pool ``gpu`` and 0 in others where it is not given."""
 
     def usd(self, spot_share: float = 0.0) -> float:
@@ -73,18 +81,15 @@ class Prices(BaseModel):
     def load(cls, path: Path | None = None) -> Prices:
         """Read a price table; the default one where no path is given."""
         try:
-            return cls.model_validate(yaml.safe_load((path or PRICES).read_text()))
-        except FileNotFoundError as error:
-            raise InputError(f"there is no price table {path}: give a YAML file") from error
+            return cls.model_validate(read_yaml(path or PRICES, "price table"))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the table"
+            complaint = first["msg"].removeprefix("Value error, ")
             raise InputError(
-                f"price table {path}: {place}: {first['msg']}; a table has name, source, pools (with usd_per_hour for "
+                f"price table {path}: {place}: {complaint}; a table has name, source, pools (with usd_per_hour for "
                 "each) and store"
             ) from error
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"price table {path} cannot be read: {' '.join(str(error).split())}") from error
 
     def check(self, pools: Iterable[str]) -> None:
         """Refuse pools that have no price."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -23,6 +21,7 @@ from connectome.geometry import Triple
 from connectome.stages import Stage, registry
 from connectome.stages.fused import fused
 from connectome.store.url_secrets import secret_in
+from connectome.workflow.yaml_file import parse_yaml, read_yaml
 
 VOLUME_INPUTS = ("image", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
@@ -159,14 +158,7 @@ class Workflow(_Section):
 
 def load_yaml(path: str) -> dict[str, Any]:
     """Read a YAML file of keys and values."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}: give the path of a YAML file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder; wanted is a YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no keys and values: see workflows/ for examples")
     return content
@@ -214,10 +206,10 @@ def _value(text: str) -> Any:
         stripped = stripped[1:-1]
     parts = [part.strip() for part in stripped.split(",")]
     if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
-        return [yaml.safe_load(part) for part in parts]
+        return [parse_yaml(part) for part in parts]
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 

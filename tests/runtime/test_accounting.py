@@ -124,13 +124,24 @@ def test_a_receipt_is_small():
         ("name: x\npools: {cpu: {}}", "pools.cpu.usd_per_hour"),
         ("name: x\npools: {cpu: {usd_per_hour: -1}}", "greater than or equal to 0"),
         ("name: x\nusd_per_core_hour: 0.05", "a table has name, source, pools"),
-        ("name: [", "cannot be read"),
+        ("name: [", "is not YAML"),
+        ("name: x\npools: {cpu: {usd_per_hour: true}}", "usd_per_hour: a number is wanted, got true; a table"),
+        ("name: x\npools: {cpu: {usd_per_hour: 1, cores: yes}}", "cores: a number is wanted, got true"),
+        ("name: x\npools:\n  cpu: {usd_per_hour: 1}\n  cpu: {usd_per_hour: 2}", "line 4 has the key 'cpu' again"),
     ],
 )
 def test_bad_price_tables(tmp_path, content, message):
     (tmp_path / "prices.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
         Prices.load(tmp_path / "prices.yaml")
+
+
+def test_a_price_table_that_is_not_utf8(tmp_path):
+    (tmp_path / "prices.yaml").write_bytes("name: für euch".encode("latin-1"))
+    with pytest.raises(InputError, match=r"prices.yaml is not UTF-8 \(byte 7\): save it as UTF-8"):
+        Prices.load(tmp_path / "prices.yaml")
+    with pytest.raises(InputError, match="is a folder"):
+        Prices.load(tmp_path)
 
 
 def test_the_default_price_table_says_what_it_assumes(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 from connectome.errors import InputError
 from connectome.stages import registry
 from connectome.workflow.workflow import Workflow, apply_setting
+from connectome.workflow.yaml_file import parse_yaml
 from tests.tissue import workflow_content
 
 
@@ -99,9 +100,20 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1, 2\n  b: }")
     with pytest.raises(InputError, match="is not YAML"):
         Workflow.load(str(tmp_path / "broken.yaml"))
+    (tmp_path / "twice.yaml").write_text("grid: {}\ndataset:\n  url: a\n  url: b")
+    with pytest.raises(InputError, match="is not YAML: line 4 has the key 'url' again: keep one"):
+        Workflow.load(str(tmp_path / "twice.yaml"))
+    (tmp_path / "latin.yaml").write_bytes(b"description: f\xfcr")
+    with pytest.raises(InputError, match="is not UTF-8"):
+        Workflow.load(str(tmp_path / "latin.yaml"))
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(InputError, match="holds no keys"):
         Workflow.load(str(tmp_path / "list.yaml"))
+
+
+def test_a_key_that_replaces_a_merged_one_is_not_twice():
+    text = "a: {deep: &x {<<: &b {k: 1}, k: 2}}\nb: {<<: *x, k: 3}"
+    assert parse_yaml(text) == {"a": {"deep": {"k": 2}}, "b": {"k": 3}}
 
 
 def test_every_parameter_is_described():
