@@ -216,9 +216,9 @@ def _value(text: str) -> Any:
 def _stage(entry: Any) -> Stage:
     if isinstance(entry, Stage):
         return entry
-    if not isinstance(entry, dict) or "stage" not in entry:
-        raise ValueError(f"a stage is written `- stage: name` with its parameters below, got {entry!r}")
-    name = entry["stage"]
+    name = entry.get("stage") if isinstance(entry, dict) else None
+    if not isinstance(name, str):
+        raise ValueError(f"a stage is written `- stage: name` with its parameters below, got {entry!r}")  # noqa: TRY004
     if name not in registry():
         known = list(registry())
         raise ValueError(f"there is no stage {name!r}{_suggestion(str(name), known)}; there are {', '.join(known)}")

@@ -46,6 +46,8 @@ def without(stage):
         (change(stages=[{"stage": "fragments", "lo": 3}]), "stage fragments: unknown key 'lo'.*known are"),
         (change(stages=[{"stage": "fragments", "low": 300}]), "stage fragments: low is 300: input should be less"),
         (change(stages=[]), "stages"),
+        (change(stages=[{"stage": ["edges"]}]), "is written `- stage: name` .* got {'stage': ..edges"),
+        (change(stages=[{"stage": {"edges": 1}}]), "written `- stage: name`"),
         (change(stages="fragments"), "a list of stages is wanted"),
         (change(dataset={"url": "x"}), "stage fragments reads 'affinities', which nobody writes: set dataset.affin"),
         (without("edges"), "stage agglomeration reads 'clusters', which nobody writes: add stage edges"),
