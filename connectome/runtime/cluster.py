@@ -146,6 +146,11 @@ class Cluster:
         return {"cls": Nanny, "options": options}
 
 
+def wanted_keys(who: str, role: str) -> str:
+    """Say which keys `who` wants in Dask's settings; a role is scheduler, worker or client."""
+    return f"{who} wants keys: set distributed.comm.tls (ca-file, {role}.cert, {role}.key) in Dask's settings"
+
+
 def _number(name: object) -> int:
     return int(str(name).rpartition("-")[2])
 

@@ -26,7 +26,7 @@ from distributed.utils import CancelledError
 from distributed.worker import thread_state
 
 from connectome.errors import InputError
-from connectome.runtime.cluster import SETTINGS, Cluster
+from connectome.runtime.cluster import SETTINGS, Cluster, wanted_keys
 from connectome.runtime.engine import Batch, Outcome
 from connectome.runtime.leaving import Leave, is_leaving
 from connectome.runtime.pools import CPU, Workers, pools_of
@@ -218,10 +218,7 @@ class DaskRunner:
                         self._address, timeout=CLIENT_PATIENCE, set_as_default=False, security=self._security
                     )
             except TypeError as error:  # what Dask raises where it has no keys
-                raise InputError(
-                    f"{self._address} wants keys: set distributed.comm.tls (ca-file, client.cert, client.key) in "
-                    "Dask's settings"
-                ) from error
+                raise InputError(wanted_keys(self._address, "client")) from error
             except (OSError, ValueError) as error:
                 if time.monotonic() < until and patience_s > 10:
                     time.sleep(0.5)

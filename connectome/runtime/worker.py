@@ -22,13 +22,13 @@ from distributed import Scheduler, Security, Worker
 
 from connectome.errors import InputError
 from connectome.runtime import leaving
-from connectome.runtime.cluster import SETTINGS
+from connectome.runtime.cluster import SETTINGS, wanted_keys
 from connectome.runtime.pools import CPU
 from connectome.runtime.work import SPOT
 
 PATIENCE_S = 60.0
 """How long a worker waits for a scheduler that is not there yet, or went."""
-PORT = 8786
+PORT, LAST_PORT = 8786, 65535
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,15 @@ def serve_scheduler(
     is_secure : bool
         Encrypt with the keys of Dask's settings, and refuse who has none.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise InputError(f"--port takes a number from 0 (any free one) to {LAST_PORT}, got {port}")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set(SETTINGS):
         asyncio.run(_schedule(told, host, port, is_secure=is_secure))
 
 
 async def _work(service: Service, scratch: str, told: Callable[[str], None]) -> bool:
-    is_secure = service.address.startswith("tls://")
+    security = _security("worker", is_secure=service.address.startswith("tls://"))
     try:
         worker = await Worker(
             service.address,
@@ -128,7 +130,7 @@ async def _work(service: Service, scratch: str, told: Callable[[str], None]) -> 
             resources={service.pool: 1},
             local_directory=scratch,
             death_timeout=service.patience_s,
-            security=Security() if is_secure else Security(require_encryption=False),
+            security=security,
             plugins=(leaving.Leave(),),
         )
     except (OSError, RuntimeError) as error:
@@ -145,9 +147,15 @@ async def _schedule(told: Callable[[str], None], host: str, port: int, *, is_sec
     ended = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, ended.set)
-    protocol, security = ("tls", Security()) if is_secure else ("tcp", Security(require_encryption=False))
+    security = _security("scheduler", is_secure=is_secure)
     try:
-        scheduler = await Scheduler(host=host, port=port, protocol=protocol, security=security, dashboard=False)
+        scheduler = await Scheduler(
+            host=host,
+            port=port,
+            protocol="tls" if is_secure else "tcp",
+            security=security,
+            dashboard=False,
+        )
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"a scheduler cannot listen at {host or 'all addresses'}, port {port}: choose another --port"
@@ -155,6 +163,20 @@ async def _schedule(told: Callable[[str], None], host: str, port: int, *, is_sec
     told(scheduler.address)
     await ended.wait()
     await scheduler.close()
+
+
+def _security(role: str, *, is_secure: bool) -> Security:
+    """Return what encrypts connections with the keys of Dask's settings, or what does not encrypt."""
+    if not is_secure:
+        return Security(require_encryption=False)
+    security = Security()
+    try:
+        are_there = security.get_listen_args(role)["ssl_context"] is not None
+    except OSError as error:
+        raise InputError(f"the keys of distributed.comm.tls in Dask's settings cannot be used: {error}") from error
+    if not are_there:
+        raise InputError(wanted_keys("--secure" if role == "scheduler" else "a tls:// address", role))
+    return security
 
 
 def _port_of(address: str) -> int | None:

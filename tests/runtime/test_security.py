@@ -66,6 +66,14 @@ def test_tls_scheduler_and_worker_with_keys_of_dask_settings(tmp_path, keys):
             DaskRunner(dataset, address=scheduler.address, is_secure=True)
 
 
+def test_who_has_no_keys_is_told_which_are_wanted(tmp_path):
+    with services(tmp_path) as started:
+        for role, arguments in (("scheduler", ("--port", 0, "--secure")), ("worker", ("tls://127.0.0.1:9",))):
+            assert started.start(role, *arguments).wait(60) == 2
+            wanted = f"wants keys: set distributed.comm.tls (ca-file, {role}.cert, {role}.key) in Dask's settings"
+            assert wanted in " ".join(started.errors().split())
+
+
 def test_secure_is_for_dask_alone(tmp_path, stored_affinities):
     file = tmp_path / "workflow.yaml"
     file.write_text(yaml.safe_dump(workflow_content(tmp_path / "run", stored_affinities[0])))

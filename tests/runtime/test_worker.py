@@ -160,3 +160,10 @@ def test_a_taken_port_is_bad_input(started):
     second = started.start("scheduler", "--port", first.address.rpartition(":")[2])
     assert second.wait(30) == 2
     assert "choose another --port" in started.errors()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_that_is_none_is_bad_input(started, port):
+    process = started.start("scheduler", f"--port={port}")
+    assert process.wait(30) == 2
+    assert f"--port takes a number from 0 (any free one) to 65535, got {port}" in " ".join(started.errors().split())
