@@ -155,6 +155,7 @@ async def _schedule(told: Callable[[str], None], host: str, port: int, *, is_sec
             protocol="tls" if is_secure else "tcp",
             security=security,
             dashboard=False,
+            dashboard_address=(host, 0),  # without a dashboard it listens all the same: at any free port of our host
         )
     except (OSError, RuntimeError) as error:
         raise InputError(

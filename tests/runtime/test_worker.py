@@ -1,7 +1,9 @@
 """Workers and schedulers as processes: they go politely, come back, and say what they miss."""
 
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections import Counter
 
@@ -167,3 +169,13 @@ def test_a_port_that_is_none_is_bad_input(started, port):
     process = started.start("scheduler", f"--port={port}")
     assert process.wait(30) == 2
     assert f"--port takes a number from 0 (any free one) to 65535, got {port}" in " ".join(started.errors().split())
+
+
+def test_a_second_scheduler_has_nothing_to_say(started):
+    with contextlib.closing(socket.socket()) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # then another process listens at Dask's port for its dashboard
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        assert started.scheduler().address.startswith("tcp://127.0.0.1:")
+    assert started.errors() == ""
