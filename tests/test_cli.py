@@ -215,6 +215,8 @@ def test_bad_input_gets_one_sentence(command, case, volumes, tmp_path, monkeypat
         (["plan", "{workflow}", "--shape", "1e7,1e7,1e7"], "2^63 - 1 in all"),
         (["plan", "{workflow}", "--shape", "0,1,1"], "three positive numbers of voxels"),
         (["estimate", "{workflow}", "--shape", "9e18,1,1", "--pool", "cpu=1"], "at most 100,000,000 along an axis"),
+        (["estimate", "{workflow}", "--shape", "9,9,9", "--pool", "cpu=x"], "--pool takes a number or limits"),
+        (["estimate", "{workflow}", "--shape", "9,9,9", "--pool", "cpu=0"], "--pool takes numbers of 1 and more"),
         (["estimate", "{workflow}", "--shape", "inf,1,1", "--pool", "cpu=1"], "--shape takes 3 numbers"),
         (["ingest", "{volumes}/volumes.npz#raw", "{volumes}/target"], "voxel size"),
     ],

@@ -73,7 +73,7 @@ def estimate(
         Prices.load(prices),
         options.shape_of(shape, "--shape"),
     )
-    pools = pools_of(options.workers_of(pool))
+    pools = pools_of(options.workers_of(pool, "--pool"))
     workers = {name: each.minimum for name, each in pools.items() if each.minimum == each.maximum}
     if len(workers) < len(pools) or min(workers.values()) < 1:
         raise InputError(f"--pool takes numbers of 1 and more, got {pool!r}")

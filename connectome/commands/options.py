@@ -74,19 +74,23 @@ def sizes(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def workers_of(text: str | None) -> WorkersOfPools:
+def workers_of(text: str | None, option: str = "--workers") -> WorkersOfPools:
     """Read a number of worker processes, or limits such as 1-8; of one pool, or for each."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]
+    names = [name.strip() for name, _, _ in pairs]
     try:
         if len(pairs) == 1 and not pairs[0][1]:
             return _limits(text)
-        return {name.strip(): _limits(number) for name, _, number in pairs}
+        pools = {name: _limits(number) for name, (_, _, number) in zip(names, pairs, strict=True)}
     except ValueError as error:
         raise InputError(
-            f"--workers takes a number or limits such as 1-8, or these of each pool: cpu=1-8,gpu=1; got {text!r}"
+            f"{option} takes a number or limits such as 1-8, or these of each pool: cpu=1-8,gpu=1; got {text!r}"
         ) from error
+    if "" in pools or len(pools) < len(names):
+        raise InputError(f"{option} takes each pool once and by its name, such as cpu=1-8,gpu=1; got {text!r}")
+    return pools
 
 
 def _limits(text: str) -> int | Limits:

@@ -15,7 +15,7 @@ from connectome.runtime.engine import Runner, execute
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.events import Listener, RunEnded
 from connectome.runtime.metrics import Metrics
-from connectome.runtime.pools import Limits, Workers, pools_of
+from connectome.runtime.pools import CPU, Limits, Workers, pools_of
 from connectome.runtime.prepare import prepare
 from connectome.runtime.prices import Prices
 from connectome.runtime.progress import ProgressDisplay
@@ -175,11 +175,13 @@ def _runner_of(name: str, workers: Workers, *, is_secure: bool) -> Callable[[Pla
 def _checked_pools(plan: Plan, offered: Mapping[str, Limits]) -> Mapping[str, Limits]:
     """Check that there is a pool for every stage."""
     for each in plan.passes.values():
-        if each.stage.pool not in offered:
-            pool = each.stage.pool
+        pool = each.stage.pool
+        if pool not in offered:
+            wanted = ",".join(f"{name}=N" for name in sorted({*offered, pool}))
+            otherwise = "" if pool == CPU else ", or leave its resources out"
             raise InputError(
-                f"stage {each.stage.name} asks for resources: {{{pool}: 1}}, and this run has no pool {pool!r}: give "
-                f"--workers cpu=N,{pool}=N, or leave resources out"
+                f"stage {each.stage.name} runs in the pool {pool!r}, which this run does not have: give --workers "
+                f"{wanted}{otherwise}"
             )
     return offered
 

@@ -102,7 +102,12 @@ def test_limits_are_read_and_checked(stored_affinities, tmp_path):
     for text in ("1-", "a-b", "-1", "cpu=1,2"):
         with pytest.raises(InputError, match="such as 1-8"):
             workers_of(text)
+    for text in ("cpu=2,cpu=3", "=1", "cpu=1, =2"):
+        with pytest.raises(InputError, match="--pool takes each pool once and by its name"):
+            workers_of(text, "--pool")
     workflow = Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0]))
+    with pytest.raises(InputError, match=r"'cpu', which this run does not have: give --workers cpu=N,gpu=N$"):
+        run(workflow, n_workers=workers_of("gpu=1"))
     for text in ("4-2", "0-0", "0"):
         with pytest.raises(InputError, match="at least"):
             run(workflow, n_workers=workers_of(text))
