@@ -22,7 +22,7 @@ from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.queues import Progress
 from connectome.runtime.recorder import Recorder, recall
 from connectome.runtime.serial import SerialRunner
-from connectome.runtime.work import forget_volumes, perform
+from connectome.runtime.work import forget_volumes, is_spot_machine, perform
 from connectome.stages.stage import VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import receipt_record
@@ -96,6 +96,7 @@ def run(
     make, prices = _runner_of(runner, n_workers, is_secure=is_secure), prices or Prices.load()
     named = n_workers if isinstance(n_workers, Mapping) else ()
     prices.check([*named, *(stage.pool for stage in workflow.running_stages)])
+    is_spot_machine()  # what it cannot mean is said before any work
     forget_volumes()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(Dataset.at(workflow.dataset.url).url))

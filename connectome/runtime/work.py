@@ -32,6 +32,7 @@ from connectome.workflow.plan import Pass, Plan, Task
 HOST = socket.gethostname()
 SPOT = "CONNECTOME_SPOT"
 """Environment variable that a machine sets to 1 that can be taken away."""
+_YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class Report:
     receipt: Receipt | None
     failures: tuple[Failure, ...] = ()
     returned: tuple[Task, ...] = ()
+
+
+def is_spot_machine() -> bool:
+    """Say whether this machine can be taken away, by its environment."""
+    text = os.environ.get(SPOT, "").strip().lower()
+    if text not in (*_YES, *_NO):
+        raise InputError(f"{SPOT} is {text!r}; wanted is 1 on a machine that can be taken away, else 0 or nothing")
+    return text in _YES
 
 
 def perform_all(
@@ -134,7 +143,7 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
         read_requests=used.requests_read,
         written_requests=used.requests_written,
         pool=pool,
-        is_spot=os.environ.get(SPOT, "") not in ("", "0"),
+        is_spot=is_spot_machine(),
     )
 
 

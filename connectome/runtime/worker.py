@@ -24,7 +24,7 @@ from connectome.errors import InputError
 from connectome.runtime import leaving
 from connectome.runtime.cluster import SETTINGS, wanted_keys
 from connectome.runtime.pools import CPU
-from connectome.runtime.work import SPOT
+from connectome.runtime.work import SPOT, is_spot_machine
 
 PATIENCE_S = 60.0
 """How long a worker waits for a scheduler that is not there yet, or went."""
@@ -85,6 +85,7 @@ def serve(service: Service, told: Callable[[str], None]) -> bool:
     leaving.allow(service.grace_s)
     if service.is_spot:
         os.environ[SPOT] = "1"
+    is_spot_machine()  # what it cannot mean is said before any work
     with tempfile.TemporaryDirectory(prefix="connectome-worker-") as scratch, dask.config.set(SETTINGS):
         return asyncio.run(_work(service, scratch, told))
 

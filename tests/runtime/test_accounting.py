@@ -8,6 +8,7 @@ from connectome.runtime.accounting import Accounts, rates
 from connectome.runtime.engine import MOST_RUNS
 from connectome.runtime.prices import Prices
 from connectome.runtime.run import run
+from connectome.runtime.work import SPOT, is_spot_machine
 from connectome.stages.edges import Edges
 from connectome.store.ledger import Receipt, joined, receipt_of, receipt_record
 from connectome.workflow.workflow import Workflow
@@ -149,6 +150,19 @@ def test_the_default_price_table_says_what_it_assumes(tmp_path):
     assert "assumptions" in Prices.load().source
     with pytest.raises(InputError, match="there is no price table"):
         Prices.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("text", "is_spot"), [("1", True), ("Yes", True), ("TRUE", True), ("no", False), ("", False)])
+def test_the_environment_says_whether_a_machine_is_spot(text, is_spot, monkeypatch):
+    monkeypatch.setenv(SPOT, text)
+    assert is_spot_machine() == is_spot
+
+
+def test_what_the_environment_cannot_mean_is_refused_before_the_run(stored_affinities, tmp_path, monkeypatch):
+    monkeypatch.setenv(SPOT, "spot")
+    with pytest.raises(InputError, match="CONNECTOME_SPOT is 'spot'; wanted is 1"):
+        run(Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0])), runner="serial")
+    assert not (tmp_path / "run").exists()
 
 
 def test_receipts_carry_seconds_of_the_accelerator(stored_affinities, tmp_path, monkeypatch):
