@@ -18,7 +18,7 @@ from rich.console import Console
 from connectome.commands import bill, checks, cluster, options
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.runtime.terminal import readable_bytes, show, show_bill, show_cuts, show_scores, table_of
+from connectome.runtime.terminal import show, show_bill, show_cuts, show_scores, table_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,7 +102,7 @@ def plan(
     """Print tasks, bytes and peak memory per task before anything runs."""
     from connectome.runtime.prepare import plan_workflow
     from connectome.workflow.estimates import check_memory, estimate
-    from connectome.workflow.memory import worker_memory
+    from connectome.workflow.memory import readable_bytes, worker_memory
     from connectome.workflow.workflow import Workflow
 
     size = None if shape is None else options.shape_of(shape, "--shape")

@@ -22,15 +22,6 @@ def table_of(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def readable_bytes(number: float) -> str:
-    """Return a number of bytes in the largest unit that leaves 1 or more."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            return f"{number:.1f} {unit}"
-        number /= 1000
-    raise AssertionError
-
-
 def show(table: Table) -> None:
     """Print a table whole even where the terminal is narrow or there is none."""
     console = Console()

@@ -53,7 +53,8 @@ def retry_settings() -> dict[str, Any]:
 def reason_of(error: Exception) -> str:
     """Return what a store's error says in one line, with advice where trying again would not help.
 
-    TensorStore's code in front and its annotations behind, which may hold a whole answer, are left out.
+    TensorStore's code in front, its annotations behind, which may hold a whole answer, and its escaped key after
+    a folder are left out.
     """
     text = str(error)
     code = re.search(r"http_response_code='(\d+)'", text)
@@ -61,6 +62,7 @@ def reason_of(error: Exception) -> str:
         return f"{ADVICE[code[1]]} (HTTP {code[1]})"
     line = (text.splitlines() or [type(error).__name__])[0]
     line = re.sub(r"^[A-Z_]+: ", "", re.split(r" \[\w+='", line)[0])
+    line = re.sub(r'\\x00[^"]*', "", line)
     if code is not None:
         line = f"{line} (HTTP {code[1]}, after {PATIENCE['max_retries']} further tries)"
     return line

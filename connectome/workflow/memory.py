@@ -37,12 +37,21 @@ def worker_memory(memory_gb: float | None, n_workers: int) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // n_workers
 
 
+def readable_bytes(number: float) -> str:
+    """Return a number of bytes in the largest unit that leaves 1 or more."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            return f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
 def refuse_larger(task: str, peak_bytes: int, memory_bytes: int, advice: str) -> None:
     """Refuse a task that needs more memory than a worker has; `advice` says what to do."""
     if peak_bytes > memory_bytes:
         raise InputError(
-            f"{task} takes about {peak_bytes / 1e9:.1f} GB in one task, but a worker has {memory_bytes / 1e9:.1f} GB: "
-            f"{advice}"
+            f"{task} takes about {readable_bytes(peak_bytes)} in one task, but a worker has "
+            f"{readable_bytes(memory_bytes)}: {advice}"
         )
 
 

@@ -126,6 +126,8 @@ def test_a_place_that_cannot_be_written(tmp_path):
         Volume.create(f"{tmp_path}/file/v", **SMALL)
     with pytest.raises(StoreError, match="cannot"):
         Volume.create("/proc/nothing/v", **SMALL)
+    with pytest.raises(StoreError, match=r'directory: "/proc/nothing": No such file'):
+        write_key("/proc/nothing/run.lock", "1.json", b"{}")
     assert list_keys(str(tmp_path / "nowhere")) == []
 
 

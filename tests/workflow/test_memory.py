@@ -50,6 +50,8 @@ def test_what_fits_is_not_refused():
     refuse_larger("edges", 10, 10, "no")
     with pytest.raises(InputError, match=r"edges takes about 2\.0 GB in one task, but a worker has 1\.0 GB: do this"):
         refuse_larger("edges", 2 * 10**9, 10**9, "do this")
+    with pytest.raises(InputError, match=r"takes about 350\.0 MB in one task, but a worker has 1\.0 MB: do this"):
+        refuse_larger("edges", 350 * 10**6, 10**6, "do this")
 
 
 def test_a_plan_refuses_a_root_that_does_not_fit_and_what_it_proposes_fits():
