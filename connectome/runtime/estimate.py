@@ -238,6 +238,9 @@ def estimate(plan: Plan, workers: Mapping[str, int], runs: Sequence[PastRun], pr
     for each in plan.passes.values():
         if not workers.get(each.stage.pool):
             raise InputError(f"stage {each.stage.name} runs in the pool {each.stage.pool!r}: give it with --pool too")
+    for one, other in combinations(runs, 2):
+        if one.url == other.url or one.receipts == other.receipts:  # a copy, or the same by another path
+            raise InputError(f"--from {other.url} is the same run as {one.url}: give each run once")
     model = Model.fit(runs)
     seconds, accounts = model.predict(plan, workers)
     return {

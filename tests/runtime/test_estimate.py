@@ -188,5 +188,8 @@ def test_refusals(workflow, tmp_path):
         estimate(small, {"cpu": 1, "gpu": 1}, [past(small, law)], PRICES)
     with pytest.raises(InputError, match=r"runs in the pool 'cpu': give it with --pool too"):
         estimate(small, {}, [past(small, law)], PRICES)
+    for url in ("small", "by another path"):
+        with pytest.raises(InputError, match=f"--from {url} is the same run as small: give each run once"):
+            estimate(large, {"cpu": 1}, [past(small, law), past(small, law, url=url)], PRICES)
     with pytest.raises(InputError, match=r"there is no dataset at"):
         PastRun.read(str(tmp_path / "none"))
