@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -17,6 +16,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from connectome.errors import InputError
 from connectome.runtime.pools import Workers, pools_of
+from connectome.runtime.scratch import scratch_folder
 
 SETTINGS = {
     # A worker's death is told to the engine, which counts by task; Dask blames every task that the worker held.
@@ -45,7 +45,7 @@ class Cluster:
     """
 
     def __init__(self, pools: Mapping[str, int], *, is_secure: bool = False) -> None:
-        self._scratch = tempfile.TemporaryDirectory(prefix="connectome-dask-")
+        self._scratch = scratch_folder("connectome-dask-")
         self.security = Security.temporary() if is_secure else Security(require_encryption=False)
         with dask.config.set(SETTINGS):
             self._cluster = self._started(pools)

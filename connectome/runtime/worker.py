@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from connectome.errors import InputError
 from connectome.runtime import leaving
 from connectome.runtime.cluster import SETTINGS, wanted_keys
 from connectome.runtime.pools import CPU
+from connectome.runtime.scratch import scratch_folder
 from connectome.runtime.work import SPOT, is_spot_machine
 
 PATIENCE_S = 60.0
@@ -86,7 +86,7 @@ def serve(service: Service, told: Callable[[str], None]) -> bool:
     if service.is_spot:
         os.environ[SPOT] = "1"
     is_spot_machine()  # what it cannot mean is said before any work
-    with tempfile.TemporaryDirectory(prefix="connectome-worker-") as scratch, dask.config.set(SETTINGS):
+    with scratch_folder("connectome-worker-") as scratch, dask.config.set(SETTINGS):
         return asyncio.run(_work(service, scratch, told))
 
 
