@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"]+")
+_URL = re.compile(r"([A-Za-z][\w+.-]*):/+([^\s'\"]+)")
+"""Also with one slash, which is what a path makes of two."""
 _PUNCTUATION = ".,:;?)"
 """What may follow a URL in a sentence and is none of it."""
 _SECRET = re.compile(
@@ -37,8 +38,9 @@ def hide_secrets(text: str) -> str:
     """Return `text` with what follows the scheme of each URL that holds a secret left out."""
 
     def told(found: re.Match[str]) -> str:
-        url = found[0].rstrip(_PUNCTUATION)
-        hidden = url if secret_in(url) is None else f"{url.partition('://')[0]}://..."
-        return hidden + found[0][len(url) :]
+        rest = found[2].rstrip(_PUNCTUATION)
+        if secret_in(f"{found[1]}://{rest}") is None:
+            return found[0]
+        return f"{found[1]}://...{found[2][len(rest) :]}"
 
     return _URL.sub(told, text)
