@@ -78,8 +78,8 @@ class Recorder:
     def flush(self) -> None:
         """Write what is there, with the time for which workers were held since the last part."""
         now = time.monotonic()
-        seconds, self._flushed = now - self._flushed, now
-        held = {"kind": "held", "workers": dict(self._workers), "seconds": round(seconds, 3)}
+        seconds, self._flushed = round(now - self._flushed, 3), now
+        held = {"kind": "held", "workers": dict(self._workers), "seconds": seconds}
         self._accounts.hold(self._workers, seconds)
         records, self._records = self._records, []
         self._ledger.append([*records, held])
