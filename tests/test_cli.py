@@ -23,6 +23,7 @@ def volumes(tmp_path_factory):
     affinities, truth = noisy_affinities((30, 40, 50))
     write_volume(folder / "affinities.zarr", affinities)
     np.savez(folder / "volumes.npz", truth=truth, small=truth[:10], raw=affinities[0], floats=affinities[0] / 255)
+    write_volume(folder / "stated.zarr", affinities[0], voxel_size_nm=(30, 4, 4))
     (folder / "damaged.tif").write_bytes(b"this is no TIFF")
     return folder
 
@@ -122,6 +123,7 @@ BAD = {
     "damaged volume": (lambda v, t: image_workflow(t, v / "damaged.tif"), "damaged.tif"),
     "wrong dtype": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#floats"), "wanted is uint8"),
     "voxel size": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", voxel_size_nm=[40, 4, 4]), "40"),
+    "another voxel size": (lambda v, t: image_workflow(t, v / "stated.zarr"), "has voxels of 30 x 4 x 4 nm"),
     "no voxel size": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", voxel_size_nm=None), "voxel size"),
     "halo": (
         lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw") | {"grid": {"block": [4, 32, 32]}},

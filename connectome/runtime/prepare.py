@@ -6,6 +6,7 @@ Everything that can be refused is refused here, before anything is written.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,11 +151,18 @@ def _look_at(workflow: Workflow, name: str) -> _External:
     volume: Volume | Source
     if foreign:
         volume = open_source(url)
-        box = Box.of_shape(volume.shape).shift(volume.offset)
-        voxel_size = stated or volume.voxel_size_nm
+        box, own = Box.of_shape(volume.shape).shift(volume.offset), volume.voxel_size_nm
     else:
-        volume = Volume.open(url, voxel_size_nm=stated)
-        box, voxel_size = volume.box, volume.voxel_size_nm
+        volume = Volume.open(url)
+        box, own = volume.box, volume.stated_voxel_size_nm
+    voxel_size = stated or own
+    if stated and own and not all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(stated, own, strict=True)):
+        sizes = [" x ".join(f"{n:g}" for n in size) for size in (own, stated)]
+        raise InputError(
+            f"{where} has voxels of {sizes[0]} nm (z, y, x), but dataset.voxel_size_nm is {sizes[1]}: leave that out "
+            "(--set dataset.voxel_size_nm=null) if the volume is right, else bring it in with "
+            f"`connectome ingest {url} TARGET --voxel-size Z,Y,X` and give TARGET"
+        )
     if voxel_size is None:
         raise InputError(f"{where} does not state its voxel size: give it with --set dataset.voxel_size_nm=Z,Y,X")
     if volume.dtype != dtype:

@@ -10,7 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from connectome.runtime.accounting import Accounts
-from connectome.runtime.events import Event, RunEnded, RunStarted, TaskFailed, TaskQuarantined, TasksDone, TasksLost
+from connectome.runtime.events import (
+    Event,
+    Heartbeat,
+    RunEnded,
+    RunStarted,
+    TaskFailed,
+    TaskQuarantined,
+    TasksDone,
+    TasksLost,
+)
 from connectome.runtime.prices import Prices
 from connectome.workflow.plan import Plan
 
@@ -41,6 +50,7 @@ class ProgressDisplay:
         self._bill: tuple[Accounts, Prices] | None = None
         self._spend_id: TaskID | None = None
         self._last_spend = 0.0
+        self._known_pools: set[str] = set()
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -81,6 +91,8 @@ class ProgressDisplay:
             self._console.print(f"[yellow]{len(event.tasks)} tasks are sent again:[/] {event.reason}", highlight=False)
         elif isinstance(event, TaskQuarantined):
             self._console.print(f"[red]{event.task} is quarantined[/]", highlight=False)
+        elif isinstance(event, Heartbeat):
+            self._tell_who_is_missing(event)
         elif isinstance(event, RunEnded):
             self._line()
         if time.monotonic() - self._last_spend > SPEND_EVERY_S:
@@ -93,6 +105,13 @@ class ProgressDisplay:
 
         if self._bill is not None:
             self._spend_id = self._bars.add_task("spent so far", total=None, rate="")
+
+    def _tell_who_is_missing(self, event: Heartbeat) -> None:
+        """Say once of each pool that work waits for it and nobody has offered it yet."""
+        self._known_pools.update(pool for pool, n in event.workers.items() if n)
+        for pool in sorted(pool for pool, n in event.queued.items() if n and pool not in self._known_pools):
+            self.say(f"waiting for a worker of pool {pool}")
+            self._known_pools.add(pool)
 
     def _show_spend(self) -> None:
         self._last_spend = time.monotonic()

@@ -57,5 +57,8 @@ def no_such_array(location: Location) -> str:
     if location.name is not None:
         return f"there is no volume {location.name!r} in {location.container}{found}"
     if names:
-        return f"{location} is no volume itself{found}: choose one with {location}#{names[0]}"
+        likely = "segmentation" if "segmentation" in names else names[0]
+        return f"{location} is no volume itself{found}: choose one with {location}#{likely}"
+    if location.local_path is not None and not location.local_path.exists():
+        return f"there is no file and no volume at {location}: mend the path"
     return f"there is no volume at {location}; wanted is OME-Zarr, zarr, N5 or precomputed"

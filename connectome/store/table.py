@@ -55,9 +55,7 @@ class Table:
         path = self.part_path(level, index)
         content = read_key(*posixpath.split(path))
         if content is None:
-            raise InputError(
-                f"table part {path} is missing: connectome audit names the command that makes it again"
-            )
+            raise InputError(f"table part {path} is missing: connectome audit names the command that makes it again")
         table = pq.read_table(io.BytesIO(content))
         return {
             name: table[name].to_numpy(zero_copy_only=False).astype(dtype, copy=False)

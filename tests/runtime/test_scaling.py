@@ -1,8 +1,10 @@
 """Scaling: with hysteresis in steps of a clock, and with a real cluster whose workers come and go."""
 
+import io
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from connectome.commands.options import workers_of
 from connectome.errors import InputError
@@ -11,6 +13,7 @@ from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import execute
 from connectome.runtime.events import Heartbeat, TaskFailed, TasksLost
 from connectome.runtime.pools import Limits
+from connectome.runtime.progress import ProgressDisplay
 from connectome.runtime.queues import Progress
 from connectome.runtime.run import run
 from connectome.runtime.scaling import GROW_S, SHRINK_S, Scaler
@@ -117,3 +120,11 @@ def test_a_pool_may_begin_with_nobody(stored_affinities, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "GROW_S", 0.1)
     content = workflow_content(tmp_path / "run", stored_affinities[0], (60, 35, 90))
     assert run(Workflow.parse(content), n_workers=Limits(0, 1)).is_complete
+
+
+def test_a_pool_without_workers_is_named_once():
+    text = io.StringIO()
+    display = ProgressDisplay(Console(file=text))
+    for workers in ({"cpu": 1}, {"cpu": 0}, {"cpu": 0}):  # one that died is started again
+        display(Heartbeat(workers, {"cpu": 3, "gpu": 2}))
+    assert text.getvalue() == "waiting for a worker of pool gpu\n"
