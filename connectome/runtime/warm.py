@@ -152,6 +152,7 @@ def _measure(labels: Any) -> None:
     different = np.arange(N_PAIRS, dtype=np.uint64)
     contingency(different, different)
     relabel(labels, names, names)
+    relabel(labels.copy(), names, names, in_place=True)
     relabel_pyramid(labels, names, names, [(2, 2, 2)] * 2)
     pool_contacts([contacts(labels), contacts((labels % 1000).astype(np.uint32))])
 
