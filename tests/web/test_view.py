@@ -130,7 +130,7 @@ def test_serve_prints_its_url_and_stops_when_interrupted(outcome):
         url = process.stdout.readline().strip()
         assert b"neuroglancer" in _get(url)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=120)
         assert rest == ""
         assert process.returncode == 0
     finally:
