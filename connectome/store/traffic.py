@@ -6,10 +6,12 @@ not counted. The counters are TensorStore's own: reading them costs some 0.1 ms,
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import tensorstore as ts
 
+COUNTER = re.compile(r"tensorstore_kvstore_(?:file|gcs|s3|http)_(read|write|list|bytes_read|bytes_written) (\d+)")
 READING = ("read",)
 WRITING = ("write", "list")
 """Listings are charged as writes by Google and Amazon; a deletion is counted as a write."""
@@ -38,11 +40,12 @@ class Traffic:
 
 def snapshot() -> Traffic:
     """Return the counts of this process so far."""
+    # As text: TensorStore never gives back the lists in which it returns these counters otherwise.
+    lines = ts.experimental_collect_prometheus_format_metrics("/tensorstore/kvstore/")
     totals: dict[str, int] = {}
-    for metric in ts.experimental_collect_matching_metrics("/tensorstore/kvstore/"):
-        _, _, _, driver, *rest = metric["name"].split("/")
-        if driver in ("file", "gcs", "s3", "http") and len(rest) == 1:
-            totals[rest[0]] = totals.get(rest[0], 0) + sum(int(each.get("value", 0)) for each in metric["values"])
+    for found in map(COUNTER.fullmatch, lines):
+        if found is not None:
+            totals[found[1]] = totals.get(found[1], 0) + int(found[2])
     return Traffic(
         requests_read=sum(totals.get(name, 0) for name in READING),
         requests_written=sum(totals.get(name, 0) for name in WRITING),

@@ -1,3 +1,4 @@
+import gc
 import os
 
 import numpy as np
@@ -40,3 +41,13 @@ def test_volumes_and_tables_are_counted(tmp_path):
     assert made.requests_written == 2
     assert made.bytes_written >= box.n_voxels + n_bytes
     assert snapshot() - snapshot() == Traffic()
+
+
+def test_looking_takes_no_memory(tmp_path):
+    """A worker looks twice a task: the lists that TensorStore kept were gigabytes after a million of them."""
+    write_key(str(tmp_path), "key", b"x")
+    snapshot()
+    before = len(gc.get_objects())
+    for _ in range(100):
+        snapshot()
+    assert len(gc.get_objects()) < before + 100
