@@ -1,9 +1,12 @@
 """TLS between client, scheduler and workers: who has no key is refused."""
 
+import asyncio
+
 import dask
 import pytest
 import yaml
-from distributed import Client, Security
+from distributed import Security
+from distributed.comm import connect
 
 from connectome.errors import InputError
 from connectome.runtime.cluster import Cluster
@@ -22,16 +25,29 @@ def test_a_local_run_is_encrypted_on_request(stored_affinities, tmp_path):
     assert run(Workflow.parse(content), n_workers=1, is_secure=True).is_complete
 
 
-def test_a_client_without_keys_is_refused():
+def test_who_has_no_keys_or_others_is_refused():
     with Cluster({"cpu": 1}, is_secure=True) as cluster:
         assert cluster.address.startswith("tls://")
-        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
-            Client(cluster.address, timeout="3s", set_as_default=False)
-        with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
-            Client(cluster.address.replace("tls", "tcp"), timeout="3s", set_as_default=False)
-        stranger = Security.temporary()
-        with pytest.raises(OSError):  # noqa: PT011
-            Client(cluster.address, timeout="3s", set_as_default=False, security=stranger)
+        stranger = Security.temporary().get_connection_args("client")
+        for address, keys in (
+            (cluster.address, {}),
+            (cluster.address.replace("tls", "tcp"), {}),
+            (cluster.address, stranger),
+        ):
+            with pytest.raises((OSError, TypeError, RuntimeError, ValueError)):
+                asyncio.run(_asked(address, keys))
+        own = cluster.security.get_connection_args("client")
+        assert cluster.address in asyncio.run(_asked(cluster.address, own))
+
+
+async def _asked(address, keys):
+    """Ask a scheduler who it is; a refusal may come with the connection or with the first answer."""
+    connection = await connect(address, timeout=3, **keys)
+    try:
+        await connection.write({"op": "identity", "reply": True})
+        return str(await asyncio.wait_for(connection.read(), 3))
+    finally:
+        connection.abort()
 
 
 @pytest.fixture
