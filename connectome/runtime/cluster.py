@@ -27,6 +27,8 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.daemon": True,
+    # A sample of the stack every 10 ms takes a worker more time than short tasks leave.
+    "distributed.worker.profile.interval": "100ms",
     "distributed.comm.timeouts.connect": "30s",
 }
 CLOSE_S = 60

@@ -10,11 +10,10 @@ import contextlib
 import json
 import logging
 import math
-import queue
 import socket
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,10 +34,13 @@ from connectome.runtime.work import Failure, Report, forget_volumes, perform_all
 from connectome.store.dataset import Dataset
 from connectome.workflow.plan import Plan, Task
 
-SLOTS_PER_WORKER = 3
+LEAST_SLOTS, MOST_SLOTS = 3, 64
 """Batches in flight per worker: one runs, the others hide the way to the scheduler and back."""
-MOST_REPORTS = 64
-"""Reports that are fetched together."""
+WINDOW_S = 0.5
+"""Work that is in flight per worker, where batches are so short that the least slots hold less."""
+FETCH_S = 0.05
+"""How often reports are fetched, all that there are together: the way to the scheduler and back, and a callback for
+each, is what takes the time."""
 CLIENT_PATIENCE = "10s"
 """How long Dask's client itself tries to reach a scheduler."""
 PATIENCE_S = 600.0
@@ -79,14 +81,14 @@ class DaskRunner:
         if dataset.url.startswith("memory://"):
             raise InputError("memory:// lives in one process: use --runner serial, or a dataset.url on disk")
         self._dataset, self._token = dataset, uuid.uuid4().hex
-        self._outcomes: queue.SimpleQueue[tuple[Batch, Future]] = queue.SimpleQueue()
+        self._in_flight: list[tuple[Batch, Future]] = []
         self._pools = pools_of(workers)
         least = {pool: each.minimum for pool, each in self._pools.items()}
         self._cluster = None if address else Cluster(least, is_secure=is_secure)
         self._address = address or (self._cluster.address if self._cluster else "")
         self._security = self._cluster.security if self._cluster else (Security() if is_secure else None)
         self._client = self._connected(10)
-        self._ready: deque[Outcome] = deque()
+        self._batch_s: dict[str, float] = {}
         self._n_submitted, self._scheduler = 0, ""
         self._known, self._known_at = _Workers({}, frozenset()), -math.inf
 
@@ -106,59 +108,81 @@ class DaskRunner:
         """Batches per pool that may be in flight; none while the scheduler is away."""
         if self._client.status != "running":
             return {}
-        return {pool: SLOTS_PER_WORKER * len(addresses) for pool, addresses in self._look().pools.items()}
+        return {pool: self._slots_per_worker(pool) * len(each) for pool, each in self._look().pools.items()}
 
-    def submit(self, batch: Batch) -> None:
-        """Send tasks to a worker. All keys of a pass share one prefix, which Dask's statistics need."""
+    def submit(self, batches: Sequence[Batch]) -> None:
+        """Send batches to workers, those that are alike together: a graph of its own for each takes Dask longer."""
         self._stay_connected()
-        self._n_submitted += 1
-        first, seen = batch.tasks[0], self._look()
-        others = [each for each in seen.pools.get(batch.pool, ()) if each not in batch.avoided]
-        offered = batch.pool in seen.offers
-        restricted = others if batch.avoided or (not offered and len(seen.pools) > 1) else []
-        future = self._client.submit(
+        alike: defaultdict[tuple[str, int, str, tuple[str, ...]], list[Batch]] = defaultdict(list)
+        for batch in batches:
+            first = batch.tasks[0]
+            alike[first.stage, first.level, batch.pool, batch.avoided].append(batch)
+        for together in alike.values():
+            self._submit_alike(together)
+
+    def _submit_alike(self, batches: Sequence[Batch]) -> None:
+        """Send batches of one stage and level. All keys of a pass share one prefix, which Dask's statistics need."""
+        one, seen = batches[0], self._look()
+        first, pool = one.tasks[0], one.pool
+        others = [each for each in seen.pools.get(pool, ()) if each not in one.avoided]
+        offered = pool in seen.offers
+        restricted = others if one.avoided or (not offered and len(seen.pools) > 1) else []
+        numbers = range(self._n_submitted, self._n_submitted + len(batches))
+        self._n_submitted += len(batches)
+        futures = self._client.map(
             _perform,
-            self._dataset,
-            self._token,
-            batch.tries,
-            batch.pool,
-            key=(first.stage, self._n_submitted, self._token),
+            [self._dataset] * len(batches),
+            [self._token] * len(batches),
+            [batch.tries for batch in batches],
+            [pool] * len(batches),
+            key=[(first.stage, number, self._token) for number in numbers],
             pure=False,
             priority=first.level,
-            resources={batch.pool: 1} if offered else None,
+            resources={pool: 1} if offered else None,
             workers=restricted or None,
             allow_other_workers=bool(restricted),
         )
-        future.add_done_callback(lambda done: self._outcomes.put((batch, done)))
+        self._in_flight.extend(zip(batches, futures, strict=True))
 
-    def wait(self, seconds: float) -> Outcome | None:
-        """Return the next outcome, or None after `seconds` without one."""
-        if not self._ready:
-            try:
-                arrived = [self._outcomes.get(timeout=seconds)]
-            except queue.Empty:
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Return outcomes that arrived; none after `seconds` without one."""
+        until = time.monotonic() + seconds
+        while not (arrived := {future.key for _, future in self._in_flight if future.done()}):
+            if time.monotonic() > until:
                 self._stay_connected()
-                return None
-            with contextlib.suppress(queue.Empty):
-                while len(arrived) < MOST_REPORTS:
-                    arrived.append(self._outcomes.get_nowait())
-            self._fetch(arrived)
-        return self._ready.popleft()
+                return []
+            time.sleep(FETCH_S)
+        fetched = [each for each in self._in_flight if each[1].key in arrived]
+        self._in_flight = [each for each in self._in_flight if each[1].key not in arrived]
+        return self._fetch(fetched)
 
-    def _fetch(self, arrived: Sequence[tuple[Batch, Future]]) -> None:
-        """Fetch reports together: the way to the scheduler and back is what takes the time."""
+    def _fetch(self, arrived: Sequence[tuple[Batch, Future]]) -> list[Outcome]:
         finished = [future for _, future in arrived if future.status == "finished"]
         try:
             reports = iter(self._client.gather(finished)) if len(finished) > 1 else None
         except Exception:  # noqa: BLE001, RUF100
             reports = None  # one of them got lost: they are asked for one by one
+        outcomes = []
         for batch, future in arrived:
             if reports is not None and future in finished:
                 worker, report = next(reports)
-                self._ready.append(Outcome(batch, report, worker=worker))
+                outcomes.append(Outcome(batch, report, worker=worker))
             else:
-                self._ready.append(self._outcome(batch, future))
+                outcomes.append(self._outcome(batch, future))
             future.release()
+        for outcome in outcomes:
+            self._time(outcome)
+        return outcomes
+
+    def _time(self, outcome: Outcome) -> None:
+        """Follow how long a pool's batches take."""
+        if outcome.report is not None and outcome.report.receipt is not None:
+            pool, seconds = outcome.batch.pool, outcome.report.receipt.wall_s
+            self._batch_s[pool] = 0.8 * self._batch_s.get(pool, seconds) + 0.2 * seconds
+
+    def _slots_per_worker(self, pool: str) -> int:
+        seconds = self._batch_s.get(pool, WINDOW_S)
+        return max(LEAST_SLOTS, min(MOST_SLOTS, math.ceil(WINDOW_S / max(seconds, 1e-6))))
 
     def _outcome(self, batch: Batch, future: Future) -> Outcome:
         if future.status == "finished":

@@ -94,8 +94,10 @@ class Runner(Protocol):
     def slots(self) -> Mapping[str, int]:
         """Batches per pool that may be in flight."""
 
-    def submit(self, batch: Batch) -> None: ...
-    def wait(self, seconds: float) -> Outcome | None: ...
+    def submit(self, batches: Sequence[Batch]) -> None: ...
+    def wait(self, seconds: float) -> Sequence[Outcome]:
+        """Return outcomes that arrived; none after `seconds` without one."""
+
     def close(self) -> None: ...
 
 
@@ -162,15 +164,15 @@ class _Execution:
             self._fill()
             if self._is_over():
                 break
-            outcome = self._runner.wait(HEARTBEAT_S)
-            if outcome is not None:
+            outcomes = self._runner.wait(HEARTBEAT_S)
+            for outcome in outcomes:
                 self._in_flight[outcome.batch.pool] -= 1
                 self._forget_watched(outcome.batch)
                 if outcome.report is None:
                     self._take_back(outcome)
                 else:
                     self._take(outcome, outcome.report)
-            if outcome is None or time.monotonic() > self._beat_at + HEARTBEAT_S:
+            if not outcomes or time.monotonic() > self._beat_at + HEARTBEAT_S:
                 self._beat()
         n_blocked = sum(bits.count for bits in self._progress.lost.values()) - len(self._quarantined)
         ended = RunEnded(time.monotonic() - started, tuple(self._quarantined), n_blocked)
@@ -195,19 +197,23 @@ class _Execution:
     def _fill(self) -> None:
         """Submit what is ready until the windows are full: second tries first, then the latest pass."""
         free = {pool: n for pool, slots in self._runner.slots.items() if (n := slots - self._in_flight[pool]) > 0}
+        batches: list[Batch] = []
         for pool in list(free):
             if pool not in self._watched and self._suspects[pool]:
                 self._watched[pool] = self._suspects[pool].popleft()
-                self._submit(pool, [self._watched[pool]])
+                batches.append(self._batch(pool, [self._watched[pool]]))
                 free[pool] -= 1
             while free[pool] > 0 and self._again[pool]:
-                self._submit(pool, self._pop_again(pool))
+                batches.append(self._batch(pool, self._pop_again(pool)))
                 free[pool] -= 1
         for name, queue in reversed(self._queues.items()):
             pool = self._plan.passes[name].stage.pool
             while free.get(pool, 0) > 0 and (tasks := queue.pop_ready(self._batch_size, MOST_RUNS)):
-                self._submit(pool, tasks)
+                batches.append(self._batch(pool, tasks))
                 free[pool] -= 1
+        if batches:
+            self._in_flight.update(batch.pool for batch in batches)
+            self._runner.submit(batches)
 
     def _batch_size(self, task: Task) -> int:
         """How many tasks like this to send together: `BATCH_S` of work, and something for every worker at the end."""
@@ -231,15 +237,14 @@ class _Execution:
             tasks.append(waiting.popleft())
         return tasks
 
-    def _submit(self, pool: str, tasks: Sequence[Task]) -> None:
+    def _batch(self, pool: str, tasks: Sequence[Task]) -> Batch:
         troubles = [self._troubles.get(task) for task in tasks]
         avoided = tuple(worker for trouble in troubles if trouble is not None for worker in trouble.workers)
         tries = [
             (task, 1 if trouble is None else 1 + trouble.failures + trouble.losses)
             for task, trouble in zip(tasks, troubles, strict=True)
         ]
-        self._in_flight[pool] += 1
-        self._runner.submit(Batch(pool, tuple(tries), avoided))
+        return Batch(pool, tuple(tries), avoided)
 
     def _again_later(self, pool: str, task: Task) -> None:
         trouble = self._troubles.get(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 
 from connectome.runtime.engine import Batch, Outcome
 from connectome.runtime.work import perform_all
@@ -15,7 +15,7 @@ class SerialRunner:
 
     def __init__(self, plan: Plan, dataset: Dataset) -> None:
         self._plan, self._dataset = plan, dataset
-        self._outcomes: deque[Outcome] = deque()
+        self._outcomes: list[Outcome] = []
         self._pools = {each.stage.pool for each in plan.passes.values()}
 
     @property
@@ -28,13 +28,15 @@ class SerialRunner:
         """One task at a time."""
         return dict.fromkeys(self._pools, 1)
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batches: Sequence[Batch]) -> None:
         """Run the tasks now."""
-        self._outcomes.append(Outcome(batch, perform_all(self._plan, self._dataset, batch.tries, batch.pool)))
+        for batch in batches:
+            self._outcomes.append(Outcome(batch, perform_all(self._plan, self._dataset, batch.tries, batch.pool)))
 
-    def wait(self, seconds: float) -> Outcome | None:  # noqa: ARG002
-        """Return the next outcome, or None if there is none."""
-        return self._outcomes.popleft() if self._outcomes else None
+    def wait(self, seconds: float) -> list[Outcome]:  # noqa: ARG002
+        """Return what was submitted since, done."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
 
     def close(self) -> None:
         """Nothing to release."""

@@ -299,9 +299,10 @@ def _forget_peak() -> None:
 
 def _peak() -> int:
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        status = Path("/proc/self/status").read_text()
     except OSError:
-        pass
+        status = ""
+    _, found, rest = status.partition("VmHWM:")
+    if found:
+        return int(rest.split(maxsplit=1)[0]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

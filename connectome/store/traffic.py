@@ -1,20 +1,29 @@
 """How many requests and bytes this process has sent to stores and got from them, as TensorStore counts them.
 
 Tables, volumes, ledger and records all go through TensorStore, so that nothing is missed; ``memory://`` is
-not counted. The counters are TensorStore's own: reading them costs some 0.1 ms, keeping them nothing.
+not counted. The counters are TensorStore's own: reading them costs some 0.06 ms, keeping them nothing.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import tensorstore as ts
 
-COUNTER = re.compile(r"tensorstore_kvstore_(?:file|gcs|s3|http)_(read|write|list|bytes_read|bytes_written) (\d+)")
-READING = ("read",)
-WRITING = ("write", "list")
-"""Listings are charged as writes by Google and Amazon; a deletion is counted as a write."""
+STORES = ("file", "gcs", "s3", "http")
+COUNTERS = {
+    f"tensorstore_kvstore_{store}_{name}": field
+    for store in STORES
+    for name, field in {
+        "read": "requests_read",
+        "write": "requests_written",
+        # Listings are charged as writes by Google and Amazon; a deletion is counted as a write.
+        "list": "requests_written",
+        "bytes_read": "bytes_read",
+        "bytes_written": "bytes_written",
+    }.items()
+}
+"""The field of `Traffic` that each of TensorStore's counters adds to."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,12 @@ class Traffic:
 
 def snapshot() -> Traffic:
     """Return the counts of this process so far."""
-    # As text: TensorStore never gives back the lists in which it returns these counters otherwise.
-    lines = ts.experimental_collect_prometheus_format_metrics("/tensorstore/kvstore/")
-    totals: dict[str, int] = {}
-    for found in map(COUNTER.fullmatch, lines):
-        if found is not None:
-            totals[found[1]] = totals.get(found[1], 0) + int(found[2])
-    return Traffic(
-        requests_read=sum(totals.get(name, 0) for name in READING),
-        requests_written=sum(totals.get(name, 0) for name in WRITING),
-        bytes_read=totals.get("bytes_read", 0),
-        bytes_written=totals.get("bytes_written", 0),
-    )
+    totals = dict.fromkeys(COUNTERS.values(), 0)
+    for store in STORES:
+        # As text: TensorStore never gives back the lists in which it returns these counters otherwise.
+        for line in ts.experimental_collect_prometheus_format_metrics(f"/tensorstore/kvstore/{store}/"):
+            name, _, value = line.partition(" ")
+            field = COUNTERS.get(name)
+            if field is not None:
+                totals[field] += int(value)
+    return Traffic(**totals)

@@ -26,12 +26,12 @@ class Scripted:
         self.workers, self.slots = {"cpu": 1}, {"cpu": slots}
         self.batches, self.flying = [], deque()
 
-    def submit(self, batch):
-        self.batches.append(batch)
-        self.flying.append(batch)
+    def submit(self, batches):
+        self.batches.extend(batches)
+        self.flying.extend(batches)
 
     def wait(self, seconds):
-        return self._answer(self) if self.flying else None
+        return [self._answer(self)] if self.flying else []
 
     def done(self, batch, returned=(), failures=()):
         gone = {*returned, *(failure.task for failure in failures)}
@@ -114,7 +114,7 @@ def test_tasks_beside_the_one_that_kills_are_not_blamed_for_it(tmp_path, n_block
         return runner.done(batch)
 
     runner = Scripted(plan, answer)
-    runner.wait = lambda _: answer(runner) if runner.flying or dead else None
+    runner.wait = lambda _: [answer(runner)] if runner.flying or dead else []
     ended, _, progress = go(plan, runner)
     assert [task.index[2] for task in ended.quarantined] == [1]
     assert progress.done["troubled"].count == n_blocks - 1
