@@ -85,7 +85,9 @@ def audit(dataset_url: str, *, every: bool = False) -> Audit:
     plan, found = Plan.from_record(record["plan"]), Audit()
     done = _check_ledger(plan, dataset, found)
     for name, (each, artifact) in plan.writers.items():
-        if isinstance(artifact, TableArtifact):
+        if not done[each.name].is_full:
+            found.remarks.append(f"{name} was not looked at: {each.name} has tasks without a receipt")
+        elif isinstance(artifact, TableArtifact):
             _check_table(dataset, each, artifact, found)
         elif name not in plan.temporary or is_volume(dataset.volume_url(name), even_unfinished=True):
             _check_volume(dataset, name, artifact, found)
@@ -103,15 +105,36 @@ def _check_ledger(plan: Plan, dataset: Dataset, found: Audit) -> dict[str, Bitma
     except InputError as error:
         found.find("damaged parts of the ledger", f"the ledger cannot be read: {error}")
         return Progress(plan).done
+    n_codes = len(_codes(dataset.ledger))
+    if n_codes > 1:
+        found.remarks.append(
+            f"{n_codes} versions of the package's code made these results: the same version numbers of its stages say "
+            "that they fit together, nothing else does"
+        )
     for name, each in plan.passes.items():
         found.n_repeated += again[name].count
         if done[name].count < len(each):
             first = next(task for task in each.tasks() if task not in done[name])
             n_missing = len(each) - done[name].count
             found.find(
-                "passes with tasks undone", f"{n_missing:,} tasks of {name} have no receipt; the first is {first}"
+                "passes with tasks undone",
+                f"{n_missing:,} tasks of {name} have no receipt; the first is {first}: run the workflow again to go on",
             )
     return done
+
+
+def _codes(ledger: Ledger) -> set[str]:
+    """Return the fingerprints of the code that made what still stands."""
+    code, codes = "", dict[str, set[str]]()
+    for record in ledger.legible_records():
+        if record["kind"] == "session":
+            code = record["code"]
+        elif record["kind"] == "receipt":
+            codes.setdefault(record["stage"], set()).add(code)
+        elif record["kind"] == "reset":
+            for name in record["stages"]:
+                codes.pop(name, None)
+    return set[str]().union(*codes.values())
 
 
 def _count_receipts(plan: Plan, ledger: Ledger, found: Audit) -> tuple[dict[str, Bitmap], dict[str, Bitmap]]:

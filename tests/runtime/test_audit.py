@@ -9,7 +9,12 @@ import pytest
 from connectome import cli
 from connectome.errors import InputError
 from connectome.runtime.audit import audit
+from connectome.runtime.engine import execute
+from connectome.runtime.events import TasksDone
+from connectome.runtime.prepare import prepare
+from connectome.runtime.recorder import Recorder, recall
 from connectome.runtime.run import replay, run
+from connectome.runtime.serial import SerialRunner
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Task
@@ -60,6 +65,40 @@ def test_what_cannot_be_looked_at_is_said(stored_affinities, tmp_path, capsys, m
     assert remark in capsys.readouterr().out
     assert call(monkeypatch, tmp_path, "--json") == 0
     assert json.loads(capsys.readouterr().out)["remarks"] == [remark]
+
+
+def test_what_other_code_made_is_said(folder):
+    remark = "2 versions of the package's code made these results"
+    first = sorted((folder / "ledger").glob("*.jsonl"))[0]
+    lines = [json.loads(line) for line in first.read_text().splitlines()]
+    place = next(n for n, line in enumerate(lines) if line["kind"] == "receipt") + 1
+    lines.insert(place, {**next(line for line in lines if line["kind"] == "session"), "code": "other"})
+    rewritten = [json.dumps(line, separators=(",", ":")) for line in lines]
+    first.write_text("\n".join(rewritten) + "\n")
+    found = audit(str(folder))
+    assert found.sentences == []
+    assert [remark in text for text in found.remarks] == [True]
+
+
+def test_a_run_that_stopped_is_told_to_go_on(stored_affinities, tmp_path):
+    class Stop(Exception):
+        """Ends the driver, as a kill would."""
+
+    def stop(event):
+        if isinstance(event, TasksDone) and event.receipt.stage == "edges":
+            recorder.flush()
+            raise Stop
+
+    plan, dataset = prepare(Workflow.parse(workflow_content(tmp_path / "run", stored_affinities[0])))
+    progress, accounts = recall(dataset, plan)
+    recorder = Recorder(dataset, accounts)
+    with pytest.raises(Stop):
+        execute(plan, SerialRunner(plan, dataset), progress, [recorder, stop])
+    found = audit(str(tmp_path / "run"))
+    *told, others = found.sentences
+    assert all(each.endswith("run the workflow again to go on") for each in told)
+    assert others.endswith("more passes with tasks undone")
+    assert "segmentation was not looked at: segmentation has tasks without a receipt" in found.remarks
 
 
 def lose_receipts(folder):

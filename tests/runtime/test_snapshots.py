@@ -89,7 +89,7 @@ def test_a_snapshot_that_does_not_fit_is_ignored(recorded, change):
 def test_the_audit_reads_the_parts_themselves(recorded):
     _, dataset = recorded
     assert audit(dataset.url).sentences == [
-        "10 tasks of troubled have no receipt; the first is troubled:0,0,40",
+        "10 tasks of troubled have no receipt; the first is troubled:0,0,40: run the workflow again to go on",
     ]
 
 
