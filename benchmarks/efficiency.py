@@ -6,8 +6,10 @@ have begun already; the best of several repeats counts. Other work on the machin
 of time that workers were busy.
 
 Then 1,000 real Dask workers, a thread each in a few processes, get tasks that sleep from a real scheduler and the
-real engine. The overhead is the share of time that workers wait for a task, from when all are busy until the last
-round begins. Each part ends with one line of JSON.
+real engine. The first task of each is cut short, evenly from nothing to the whole, as if workers had come one after
+the other: else all would end at once, and wait for the few processes that they share. The overhead is the share of
+time that workers wait for a task, from when all are busy until the last round begins. Each part ends with one line of
+JSON.
 """
 
 from __future__ import annotations
@@ -64,13 +66,16 @@ class Sleep(BlockStage):
     n: int
     """Blocks."""
     seconds: float
+    n_first: int = 0
+    """The first blocks, which take an even share of `seconds`."""
     version: ClassVar[int] = 1
 
     def domain(self) -> tuple[Box, VoxelSize] | None:
         return Box.of_shape((1, 1, self.n)), (1.0, 1.0, 1.0)
 
-    def process(self, block: Block) -> dict[str, Any]:  # noqa: ARG002
-        time.sleep(self.seconds)
+    def process(self, block: Block) -> dict[str, Any]:
+        number = block.write_box.start[2]
+        time.sleep(self.seconds * (min(1.0, (number + 1) / self.n_first) if self.n_first else 1.0))
         return {}
 
     def peak_bytes(self, block: Block) -> int:  # noqa: ARG002
@@ -78,12 +83,13 @@ class Sleep(BlockStage):
 
 
 def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
-    """Compare 1 with 2 worker processes on a phantom of `size` voxels along each axis."""
+    """Compare 1 with 2 worker processes on a phantom of `size` voxels along each axis, in 64 blocks."""
     stages = [
         {"stage": "phantom", "shape": (size,) * 3, "voxel_size_nm": (10, 10, 10), "seed": 0},
         {"stage": "affinities", "network": "phantom"},
     ]
-    _run(folder / "image", stages, "dask")
+    block = size // 4
+    _run(folder / "image", stages, "dask", block)
     affinities = str(folder / "image" / "volumes" / "affinities")
     taken: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     load = []
@@ -91,12 +97,12 @@ def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
         runners = {1: one, 2: two}
         for n_workers, runner in runners.items():
             # What a worker does once: import, load kernels. Not counted.
-            _run(folder / f"warm-{n_workers}", SEGMENTING, runner, affinities=affinities)
+            _run(folder / f"warm-{n_workers}", SEGMENTING, runner, block, affinities=affinities)
         for number in range(repeats):
             for n_workers in (1, 2) if number % 2 == 0 else (2, 1):
                 load.append(os.getloadavg()[0])
                 place = folder / f"{number}-{n_workers}"
-                outcome = _run(place, SEGMENTING, runners[n_workers], affinities=affinities)
+                outcome = _run(place, SEGMENTING, runners[n_workers], block, affinities=affinities)
                 taken[n_workers].append(_taken(outcome))
     best = {n: min(each["seconds"] for each in runs) for n, runs in taken.items()}
     cpu = {n: min(each["cpu"] for each in runs) for n, runs in taken.items()}
@@ -129,10 +135,10 @@ def _taken(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def _run(folder: Path, stages: Any, runner: str, **given: str) -> Outcome:
+def _run(folder: Path, stages: Any, runner: str, block: int, **given: str) -> Outcome:
     content = {
         "dataset": {"url": str(folder), **given},
-        "grid": {"block": (64, 64, 64)},
+        "grid": {"block": (block,) * 3},
         "stages": list(stages),
     }
     outcome = run(Workflow.parse(content), runner=runner)
@@ -161,7 +167,7 @@ def crowd(folder: Path, n_workers: int, n_processes: int, seconds: float, rounds
     content = {
         "dataset": {"url": str(folder / "crowd")},
         "grid": {"block": (1, 1, 1)},
-        "stages": [{"stage": "sleep", "n": n_workers * rounds, "seconds": seconds}],
+        "stages": [{"stage": "sleep", "n": n_workers * rounds, "seconds": seconds, "n_first": n_workers}],
     }
     plan, dataset = prepare(Workflow.parse(content))
     progress, accounts = recall(dataset, plan)
@@ -248,7 +254,7 @@ async def serve(address: str, n_workers: int) -> None:
 def main() -> int:
     """Measure, and print one line of JSON for each part; 1 where one is not as it must be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency", description=__doc__)
-    parser.add_argument("--size", type=int, default=256, help="voxels of the phantom along each axis")
+    parser.add_argument("--size", type=int, default=384, help="voxels of the phantom along each axis")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=4, help="that the simulated workers share")

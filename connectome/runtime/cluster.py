@@ -27,7 +27,9 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.daemon": True,
-    # A sample of the stack every 10 ms takes a worker more time than short tasks leave.
+    # What every process of a cluster does by the clock, 50 times a second and more, is a tenth of a core on a laptop.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.profile.interval": "100ms",
     "distributed.comm.timeouts.connect": "30s",
 }

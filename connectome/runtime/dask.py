@@ -41,6 +41,8 @@ WINDOW_S = 0.5
 FETCH_S = 0.05
 """How often reports are fetched, all that there are together: the way to the scheduler and back, and a callback for
 each, is what takes the time."""
+LOOK_SHARE, MOST_LOOK_S = 50.0, 10.0
+"""The scheduler spends a fiftieth of its time at most on telling its workers: a thousand of them are a megabyte."""
 CLIENT_PATIENCE = "10s"
 """How long Dask's client itself tries to reach a scheduler."""
 PATIENCE_S = 600.0
@@ -90,11 +92,11 @@ class DaskRunner:
         self._client = self._connected(10)
         self._batch_s: dict[str, float] = {}
         self._n_submitted, self._scheduler = 0, ""
-        self._known, self._known_at = _Workers({}, frozenset()), -math.inf
+        self._known, self._look_at = _Workers({}, frozenset()), -math.inf
 
     @property
     def workers(self) -> dict[str, int]:
-        """Workers per pool that are there now; asked for at most once a second."""
+        """Workers per pool that are there now; asked for at most once a second, less often where it takes long."""
         return {pool: len(addresses) for pool, addresses in self._look().pools.items()}
 
     @property
@@ -212,14 +214,16 @@ class DaskRunner:
             self._cluster.close()
 
     def _look(self) -> _Workers:
-        if time.monotonic() > self._known_at + 1 and self._client.status == "running":
+        if time.monotonic() > self._look_at and self._client.status == "running":
+            began = time.monotonic()
             with contextlib.suppress(OSError, CancelledError):
                 info = self._client.scheduler_info(n_workers=-1)
                 self._known = _workers_of(info["workers"])
                 if info["id"] != self._scheduler:
                     self._client.register_plugin(Leave())  # a scheduler that was started again knows nothing of it
                     self._scheduler = info["id"]
-            self._known_at = time.monotonic()
+            now = time.monotonic()
+            self._look_at = now + max(1.0, min(MOST_LOOK_S, LOOK_SHARE * (now - began)))
         return self._known
 
     def _stay_connected(self) -> None:
@@ -231,7 +235,7 @@ class DaskRunner:
             return
         self._client.close(timeout=1)
         self._client = self._connected(PATIENCE_S)
-        self._known_at = -math.inf
+        self._look_at = -math.inf
 
     def _connected(self, patience_s: float) -> Client:
         until = time.monotonic() + patience_s

@@ -87,6 +87,8 @@ class Queue:
         self._plan, self._pass, self._progress = plan, each, progress
         self._tasks: Iterator[Task] = (task for task in each.tasks() if not progress.is_done(task))
         self._waiting: dict[Task, Task | None] = {}
+        self._ready: set[Task] = set()
+        """Those of them that were found ready; what is done stays done."""
 
     def pop_ready(self, most: Callable[[Task], int], most_runs: int) -> list[Task]:
         """Return the next tasks whose dependencies are done, all of one level; drop those that can never run.
@@ -112,6 +114,7 @@ class Queue:
                     break
             for task in ready:
                 self._waiting.pop(task, None)
+                self._ready.discard(task)
         return self._trimmed(ready, most_runs)
 
     def count_ready(self) -> int:
@@ -131,11 +134,14 @@ class Queue:
 
     def _is_ready(self, task: Task) -> bool:
         """Tell whether all that a task needs is done; drop it where something of that is lost."""
+        if task in self._ready:
+            return True
         watched, progress = self._waiting[task], self._progress
         if watched is not None and not progress.is_done(watched) and not progress.is_lost(watched):
             return False
         missing = next((d for d in self._plan.dependencies(task) if not progress.is_done(d)), None)
         if missing is None:
+            self._ready.add(task)
             return True
         if any(progress.is_lost(d) for d in self._plan.dependencies(task)):
             del self._waiting[task]
