@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from connectome.commands import bill, checks, cluster, options
+from connectome.commands import bill, checks, cluster, networks, options
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.terminal import show, show_bill, show_cuts, show_scores, table_of
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(bill.commands)
 app.add_typer(cluster.commands)
 app.add_typer(checks.commands)
+app.add_typer(networks.commands, name="networks")
 _ERRORS = Console(stderr=True)
 
 

@@ -3,7 +3,7 @@
 import os
 
 from connectome.models.inference import engine_name, image_box, predict_affinities, working_bytes
-from connectome.models.manifest import Manifest, Network, load_network
+from connectome.models.manifest import Manifest, Network, load_network, shipped_networks
 from connectome.models.training_config import Training
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "image_box",
     "load_network",
     "predict_affinities",
+    "shipped_networks",
     "working_bytes",
 ]
 

@@ -98,8 +98,17 @@ class _RecentTiles:
             while sum(kept.nbytes for kept in self._tiles.values()) > RECENT_BYTES:
                 self._tiles.popitem(last=False)
 
+    def clear(self) -> None:
+        with self._lock:
+            self._tiles.clear()
+
 
 _recent = _RecentTiles()
+
+
+def forget_tiles() -> None:
+    """Drop the recent tiles: who compares predictions wants them computed."""
+    _recent.clear()
 
 
 def _predict_tile(network: Network, image: Image, mirrored: bool) -> Affinities:

@@ -163,13 +163,18 @@ def _in_nm(size: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in size)
 
 
+def shipped_networks() -> list[str]:
+    """Return the names of the networks that come with the package."""
+    return sorted(found.stem for found in SHIPPED.glob("*.yaml"))
+
+
 def load_network(name_or_path: str) -> Network:
     """Return a shipped network by name, or any by the path of its manifest, weights checked."""
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = SHIPPED / f"{name_or_path}.yaml"
     if not path.is_file():
-        shipped = ", ".join(sorted(found.stem for found in SHIPPED.glob("*.yaml"))) or "none"
+        shipped = ", ".join(shipped_networks()) or "none"
         raise InputError(
             f"network {name_or_path!r} is not there: wanted one of those shipped ({shipped}) or the path of a "
             "manifest (.yaml); choose one or train it (connectome train)"
