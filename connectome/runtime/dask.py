@@ -38,6 +38,8 @@ LEAST_SLOTS, MOST_SLOTS = 3, 64
 """Batches in flight per worker: one runs, the others hide the way to the scheduler and back."""
 WINDOW_S = 0.5
 """Work that is in flight per worker, where batches are so short that the least slots hold less."""
+MOST_IN_FLIGHT = 4096
+"""Batches that the window grows to for their shortness: each is looked at whenever reports are fetched."""
 FETCH_S = 0.05
 """How often reports are fetched, all that there are together: the way to the scheduler and back, and a callback for
 each, is what takes the time."""
@@ -110,7 +112,7 @@ class DaskRunner:
         """Batches per pool that may be in flight; none while the scheduler is away."""
         if self._client.status != "running":
             return {}
-        return {pool: self._slots_per_worker(pool) * len(each) for pool, each in self._look().pools.items()}
+        return {pool: self._slots_per_worker(pool, len(each)) * len(each) for pool, each in self._look().pools.items()}
 
     def submit(self, batches: Sequence[Batch]) -> None:
         """Send batches to workers, those that are alike together: a graph of its own for each takes Dask longer."""
@@ -182,9 +184,10 @@ class DaskRunner:
             pool, seconds = outcome.batch.pool, outcome.report.receipt.wall_s
             self._batch_s[pool] = 0.8 * self._batch_s.get(pool, seconds) + 0.2 * seconds
 
-    def _slots_per_worker(self, pool: str) -> int:
+    def _slots_per_worker(self, pool: str, n_workers: int) -> int:
         seconds = self._batch_s.get(pool, WINDOW_S)
-        return max(LEAST_SLOTS, min(MOST_SLOTS, math.ceil(WINDOW_S / max(seconds, 1e-6))))
+        most = min(MOST_SLOTS, MOST_IN_FLIGHT // max(1, n_workers))
+        return max(LEAST_SLOTS, min(most, math.ceil(WINDOW_S / max(seconds, 1e-6))))
 
     def _outcome(self, batch: Batch, future: Future) -> Outcome:
         if future.status == "finished":

@@ -1,0 +1,48 @@
+"""How many batches the Dask runner keeps in flight: few where they are long, more where they are short."""
+
+import pytest
+
+from connectome.runtime import engine
+from connectome.runtime.cluster import Cluster
+from connectome.runtime.dask import LEAST_SLOTS, MOST_IN_FLIGHT, MOST_SLOTS, WINDOW_S, DaskRunner
+from connectome.runtime.engine import execute
+from connectome.runtime.events import TasksDone
+from connectome.runtime.queues import Progress
+from tests.runtime.troubled import KnowsTroubled, troubled_plan
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n_workers", "wanted"),
+    [
+        (None, 2, LEAST_SLOTS),
+        (30.0, 2, LEAST_SLOTS),
+        (WINDOW_S / 10, 2, 10),
+        (1e-4, 2, MOST_SLOTS),
+        (0.0, 2, MOST_SLOTS),
+        (1e-4, 256, MOST_IN_FLIGHT // 256),
+        (1e-4, 5000, LEAST_SLOTS),
+    ],
+)
+def test_the_window_follows_the_length_of_batches(seconds, n_workers, wanted):
+    runner = object.__new__(DaskRunner)
+    runner._batch_s = {} if seconds is None else {"cpu": seconds}
+    assert runner._slots_per_worker("cpu", n_workers) == wanted
+
+
+def test_short_tasks_fill_the_window_of_a_real_cluster(tmp_path, monkeypatch):
+    """Tasks that take no time are soon sent many at a time, and every one of them ends once."""
+    monkeypatch.setattr(engine, "MOST_TASKS", 1)
+    sent, submit = [], DaskRunner.submit
+    monkeypatch.setattr(DaskRunner, "submit", lambda self, batches: (sent.append(len(batches)), submit(self, batches)))
+    plan, dataset = troubled_plan(tmp_path / "run", 400)
+    done = []
+    with Cluster({"cpu": 1}) as cluster:
+        cluster.register(KnowsTroubled())
+        runner = DaskRunner(dataset, address=cluster.address)
+        try:
+            execute(plan, runner, Progress(plan), [lambda e: done.append(e) if isinstance(e, TasksDone) else None])
+        finally:
+            runner.close()
+    numbers = sorted(number for event in done for number in event.receipt.numbers)
+    assert numbers == list(range(400))
+    assert max(sent) > LEAST_SLOTS
