@@ -34,6 +34,7 @@ LIBRARY_HOMES = {
     "pyarrow": ("store",),
     "torch": ("models",),
     "numba": ("kernels",),
+    "scipy": ("models",),
     "typer": ("cli.py", "commands"),
 }
 

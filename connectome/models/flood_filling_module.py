@@ -1,0 +1,83 @@
+"""The part of flood filling that needs torch: a stack of residual modules over one field of view."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from connectome.models.engine import DTYPES, Engine, available_engine
+from connectome.models.flood_filling_network import FloodFillingNetwork
+
+Array = npt.NDArray[np.float32]
+
+
+class ConvolutionStack(nn.Module):
+    """Image and object map (batch, 2, z, y, x) to the map's update (batch, 1, z, y, x), in logit space.
+
+    Two convolutions make the first module. Each further one adds two convolutions of the rectified features to the
+    features. Convolutions are padded with zeros, so the field of view keeps its shape.
+    """
+
+    def __init__(self, network: FloodFillingNetwork) -> None:
+        super().__init__()
+        modules = range(network.depth)
+        self.first = nn.ModuleList(_convolution(network, f"conv{module}_a") for module in modules)
+        self.second = nn.ModuleList(_convolution(network, f"conv{module}_b") for module in modules)
+        self.last = _convolution(network, "conv_lom")
+
+    def forward(self, fields: Tensor) -> Tensor:
+        features = fields
+        for module, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            rectified = functional.relu(features) if module else features
+            change = second(functional.relu(first(rectified), inplace=True))
+            features = features + change if module else change
+        return self.last(functional.relu(features))  # type: ignore[no-any-return]
+
+
+def _convolution(network: FloodFillingNetwork, layer: str) -> nn.Conv3d:
+    weights = torch.from_numpy(network.weights[f"seed_update.{layer}.weights"])
+    *kernel, channels_in, channels_out = weights.shape
+    convolution = nn.Conv3d(channels_in, channels_out, kernel, padding=[size // 2 for size in kernel])  # type: ignore[arg-type]
+    with torch.no_grad():
+        convolution.weight.copy_(weights.permute(4, 3, 0, 1, 2))
+        assert convolution.bias is not None
+        convolution.bias.copy_(torch.from_numpy(network.weights[f"seed_update.{layer}.biases"]))
+    return convolution
+
+
+@lru_cache(maxsize=4)
+def load_stack(network: FloodFillingNetwork, engine: Engine) -> ConvolutionStack:
+    """Load the weights once per process, channels last."""
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    stack = ConvolutionStack(network).requires_grad_(False).eval().to(engine.device, DTYPES[engine.precision])
+    return stack.to(memory_format=torch.channels_last_3d)  # type: ignore[no-any-return, call-overload]
+
+
+def predict(network: FloodFillingNetwork, images: Array, logits: Array, engine: Engine | None = None) -> Array:
+    """Evaluate fields of view as `FloodFillingNetwork.predict` says.
+
+    Parameters
+    ----------
+    engine : Engine, optional
+        Device and precision; the best that there is if not given.
+
+    Notes
+    -----
+    The network computes in the engine's precision; its update is added to the map in float32.
+    """
+    if torch.get_num_threads() != 1:
+        # The scheduler owns the cores, and sums would depend on how many threads share them.
+        torch.set_num_threads(1)
+    engine = engine or available_engine()
+    stack = load_stack(network, engine)
+    with torch.inference_mode():
+        fields = torch.from_numpy(np.stack([images, logits], axis=1)).to(engine.device, DTYPES[engine.precision])
+        update = stack(fields.contiguous(memory_format=torch.channels_last_3d))[:, 0]
+        return np.asarray(update.float().cpu().numpy() + logits, np.float32)
