@@ -35,6 +35,7 @@ LIBRARY_HOMES = {
     "torch": ("models",),
     "numba": ("kernels",),
     "scipy": ("models",),
+    "cc3d": ("kernels",),
     "typer": ("cli.py", "commands"),
 }
 
