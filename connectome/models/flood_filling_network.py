@@ -9,6 +9,7 @@ flood-filling networks"); its published weights and options are those of github.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,7 +98,13 @@ class FloodFillingNetwork:
     def flop(self) -> int:
         """Floating-point operations of one field of view, two for each product."""
         products = sum(array.size for name, array in self.weights.items() if name.endswith("weights"))
-        return 2 * products * int(np.prod(self.field_of_view))
+        return 2 * products * math.prod(self.field_of_view)
+
+    @property
+    def field_bytes(self) -> int:
+        """Memory of one evaluation in float32: two layers of features, the sum of them and a copy."""
+        widest = max(array.shape[4] for name, array in self.weights.items() if name.endswith("weights"))
+        return 4 * 4 * int(widest) * math.prod(self.field_of_view)
 
     def normalised(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return an image as the network sees it: float32 of the same shape."""
