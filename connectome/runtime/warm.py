@@ -12,19 +12,25 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
+import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Block, Box, Grid
 from connectome.kernels import cache
 from connectome.kernels.cache import can_write, compilations, folders
+from connectome.kernels.components import consensus
 from connectome.kernels.contacts import contacts, pool_contacts
 from connectome.kernels.contingency import contingency
 from connectome.kernels.downsample import downsample_mean, downsample_mode
+from connectome.kernels.label_numbers import number_labels
 from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mutex_block, reduce_mutexes
 from connectome.kernels.mutex_watershed import mutex_watershed
 from connectome.kernels.relabel import relabel, relabel_pyramid
+from connectome.models.subvolumes import Subvolumes, name_objects
 from connectome.runtime.run import run
 from connectome.stages import Stage, registry
+from connectome.stages.reconciliation import Reconciliation
+from connectome.stages.unscored_edges import UnscoredEdges
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
 from connectome.workflow.workflow import Workflow
@@ -87,6 +93,7 @@ def _call_all() -> None:
     _pool()
     _measure(labels)
     _segment_by_mutexes(channels)
+    _join_objects(labels)
 
 
 def _run(content: dict[str, Any]) -> None:
@@ -135,6 +142,29 @@ def segmentations() -> Iterator[list[dict[str, Any]]]:
     for change in changes:
         given = {**PARAMETERS, **change}
         yield [{"stage": name, **{k: v for k, v in given.items() if k in fields[name]}} for name in SEGMENTING]
+
+
+def _join_objects(labels: npt.NDArray[np.uint64]) -> None:
+    """Join labels cut by subvolumes as if flood filling had found them; then cut them to what they agree on."""
+    domain, subvolumes = Box.of_shape(SHAPE), Subvolumes(BLOCK, (2, 2, 2), (1, 1, 1))
+    _, _, numbers = number_labels(labels)
+    objects = np.zeros(SHAPE, np.uint64)
+    tables = []
+    for number in subvolumes.numbers_meeting(domain, domain):
+        box = subvolumes.box(number, domain)
+        filled = subvolumes.filled_box(box, domain)
+        objects[box.slices], *named = name_objects(numbers[filled.slices], number, subvolumes, domain)
+        tables.append(named)
+    pieces, overlaps = (
+        {name: np.concatenate([table[name] for table in parts]) for name in parts[0]}
+        for parts in zip(*tables, strict=True)
+    )
+    block = Block(domain, domain, VOXEL_SIZE_NM)
+    joined = Reconciliation(subvolume=BLOCK, depth=(1, 1, 1)).process(
+        block, objects=objects, pieces=pieces, overlaps=overlaps
+    )
+    UnscoredEdges().process(block, fragments=joined["fragments"], face_links=joined["face_links"])
+    consensus(labels, objects)
 
 
 def _pool() -> None:
