@@ -76,7 +76,7 @@ def run_tile(
         torch.set_num_threads(1)
     normalisation = network.manifest.normalisation
     module = load_module(network, engine)
-    with torch.inference_mode(), _timed(engine):
+    with torch.inference_mode(), timed(engine):
         normalised = torch.from_numpy(image).to(engine.device).float()
         normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
         normalised = normalised.to(DTYPES[engine.precision])
@@ -86,7 +86,7 @@ def run_tile(
 
 
 @contextmanager
-def _timed(engine: Engine) -> Iterator[None]:
+def timed(engine: Engine) -> Iterator[None]:
     """Count the time that the accelerator takes for what is inside."""
     if engine.device != "cuda":
         yield

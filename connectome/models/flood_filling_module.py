@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from connectome.models.engine import DTYPES, Engine, available_engine
+from connectome.models.engine import DTYPES, Engine, available_engine, timed
 from connectome.models.flood_filling_network import FloodFillingNetwork
 
 Array = npt.NDArray[np.float32]
@@ -77,7 +77,7 @@ def predict(network: FloodFillingNetwork, images: Array, logits: Array, engine: 
         torch.set_num_threads(1)
     engine = engine or available_engine()
     stack = load_stack(network, engine)
-    with torch.inference_mode():
+    with torch.inference_mode(), timed(engine):
         fields = torch.from_numpy(np.stack([images, logits], axis=1)).to(engine.device, DTYPES[engine.precision])
         update = stack(fields.contiguous(memory_format=torch.channels_last_3d))[:, 0]
         return np.asarray(update.float().cpu().numpy() + logits, np.float32)

@@ -28,7 +28,7 @@ def boundary_peaks(image: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     Returns
     -------
     int64 array, shape (n, 3)
-        Seeds (z, y, x) in C order.
+        Seeds (z, y, x) in C order; none where there are no edges at all.
 
     Notes
     -----
