@@ -60,7 +60,7 @@ class FloodFilling(BlockStage):
     min_segment_size: int = Field(default=1000, ge=1)
     """Objects with fewer new voxels are dropped."""
     n_at_once: int = Field(default=1, ge=1)
-    """Objects that grow together and share a batch: for accelerators; the labels stay those of one at a time."""
+    """Objects that grow together and share a batch, for accelerators: the same labels but for rounding in a batch."""
 
     @model_validator(mode="after")
     def _margin_goes_beyond_the_field_of_view(self) -> Self:
@@ -87,9 +87,7 @@ class FloodFilling(BlockStage):
         return _network(path, path.stat().st_mtime_ns, *sizes, self.image_mean, self.image_standard_deviation)
 
     def identity(self) -> dict[str, Any]:
-        found = super().identity()
-        del found["n_at_once"]
-        return {**found, "weights": self.network.fingerprint}
+        return {**super().identity(), "weights": self.network.fingerprint}
 
     def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:  # noqa: ARG002
         known = self.trained_voxel_size_nm
