@@ -68,8 +68,13 @@ def relabel(labels: Labels, old: Labels, new: Labels, *, in_place: bool = False)
 
 
 def relabel_pyramid(
-    labels: Labels, old: Labels, new: Labels, factors: Sequence[Sequence[int]] = ()
-) -> list[npt.NDArray[np.uint64]]:
+    labels: Labels,
+    old: Labels,
+    new: Labels,
+    factors: Sequence[Sequence[int]] = (),
+    *,
+    out: Sequence[Labels] = (),
+) -> list[Labels]:
     """Replace labels as `relabel` does, and pool the result level by level as `downsample_mode` does.
 
     Parameters
@@ -79,11 +84,19 @@ def relabel_pyramid(
         Names, sorted by `old`, each once.
     factors : triples of 1 or 2
         How many voxels of a level become one of the next along z, y and x.
+    out : uint64 arrays in C order
+        Where the first levels are written: fresh memory costs a third of the call. The first one may be `labels`
+        itself, which is renamed in place then, and must share no memory with it otherwise.
 
     Returns
     -------
     list of uint64 arrays
-        Level 0, the labels under their names, and one more level for each triple.
+        Level 0, the labels under their names, and one more level for each triple; those of `out` first.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape, type or order, or the factors are not 1 or 2.
 
     Notes
     -----
@@ -95,22 +108,41 @@ def relabel_pyramid(
         raise ValueError(f"wanted are uint64 labels z y x, got {labels.dtype} {labels.shape}")
     if any(not set(step) <= {1, 2} for step in steps):
         raise ValueError(f"pooling factors are 1 or 2 per axis, got {steps}; give more levels and drop some")
+    levels = _levels(labels.shape, steps, out)
+    is_in_place = levels[0] is labels
     labels = np.ascontiguousarray(labels)
-    if not steps:
-        return [relabel(labels, old, new)]
-    shapes = [labels.shape]
-    for step in steps:
-        shapes.append(as_triple([-(-n // f) for n, f in zip(shapes[-1], step, strict=True)]))
-    levels = [np.empty(shape, np.uint64) for shape in shapes]
     names = _find_names(old, new, labels.size)
-    is_unsure = np.empty(shapes[1][2], np.bool_)
+    strip = np.empty(STRIP if is_in_place else 0, np.uint64)
+    if not steps and is_in_place:
+        _rename_in_place(labels.reshape(-1), strip, names)
+    elif not steps:
+        _rename(labels.reshape(-1), levels[0].reshape(-1), names)
+    if not steps:
+        return levels
+    is_unsure = np.empty(levels[1].shape[2], np.bool_)
     # A slab holds whole sections of every level, so that its levels are those of the whole.
     depth = math.prod(step[0] for step in steps)
     for start in range(0, labels.shape[0], depth):
         parts = _slab(levels, steps, start, depth)
-        _rename_and_pool(labels[start : start + depth], parts[0], parts[1], steps[0], names, is_unsure)
+        _rename_and_pool(labels[start : start + depth], parts[0], parts[1], steps[0], names, strip, is_unsure)
         for step, finer, coarser in zip(steps[1:], parts[1:], parts[2:], strict=False):
             mode_sections(finer, coarser, step, is_unsure)
+    return levels
+
+
+def _levels(shape: tuple[int, ...], steps: list[Triple], out: Sequence[Labels]) -> list[Labels]:
+    """Return the arrays to write to: those that are given, checked, and new ones for the levels beyond."""
+    levels: list[Labels] = []
+    for number, step in enumerate([(1, 1, 1), *steps]):
+        shape = as_triple([-(-n // f) for n, f in zip(shape, step, strict=True)])
+        if number < len(out):
+            given = out[number]
+            if given.shape != shape or given.dtype != np.uint64 or not given.flags.c_contiguous:
+                order = "C order" if given.flags.c_contiguous else "another order"
+                raise ValueError(
+                    f"level {number} of out is {given.dtype} {given.shape} in {order}, wanted uint64 {shape} in C order"
+                )
+        levels.append(out[number] if number < len(out) else np.empty(shape, np.uint64))
     return levels
 
 
@@ -203,7 +235,7 @@ def _fill(table, old, new, shifts):
 
 
 @jit_bare
-def _rename_and_pool(labels, renamed, pooled, step, names, is_unsure):
+def _rename_and_pool(labels, renamed, pooled, step, names, strip, is_unsure):
     """Rename strips of rows, and pool each while it is in the cache."""
     fz, fy, _ = step
     depth, height, width = labels.shape
@@ -216,8 +248,17 @@ def _rename_and_pool(labels, renamed, pooled, step, names, is_unsure):
             for section in range(z * fz, min(z * fz + fz, depth)):
                 first = (section * height + y * fy) * width
                 last = (section * height + min(end * fy, height)) * width
-                _rename(old[first:last], new[first:last], names)
+                _rename_strips(old[first:last], new[first:last], strip, names)
             n_noisy = mode_strip(renamed, pooled, step, z, y, end, is_unsure, n_noisy)
+
+
+@jit_bare
+def _rename_strips(labels, renamed, strip, names):
+    """Rename into other memory, or where there is a strip to copy to, in place."""
+    if strip.size == 0:
+        _rename(labels, renamed, names)
+    else:
+        _rename_in_place(renamed, strip, names)
 
 
 @jit_bare

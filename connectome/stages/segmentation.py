@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Block, Triple
-from connectome.kernels.relabel import relabel_pyramid
+from connectome.kernels.relabel import relabel, relabel_pyramid
 from connectome.stages.stage import Artifact, BlockStage, Columns, VolumeArtifact
 
 
@@ -21,9 +21,14 @@ class Segmentation(BlockStage):
 
     stage: Literal["segmentation"] = "segmentation"
 
-    def process(self, block: Block, *, fragments: npt.NDArray[np.uint64], names: Columns) -> dict[str, Any]:
-        levels = self.process_levels(block, (), fragments=fragments, names=names)["segmentation"]
-        return {"segmentation": levels[0]}
+    def process(
+        self,
+        block: Block,  # noqa: ARG002
+        *,
+        fragments: npt.NDArray[np.uint64],
+        names: Columns,
+    ) -> dict[str, Any]:
+        return {"segmentation": relabel(fragments, names["old"].astype(np.uint64), names["new"].astype(np.uint64))}
 
     def process_levels(
         self,
@@ -34,7 +39,8 @@ class Segmentation(BlockStage):
         names: Columns,
     ) -> dict[str, Any]:
         old, new = names["old"].astype(np.uint64), names["new"].astype(np.uint64)
-        return {"segmentation": relabel_pyramid(fragments, old, new, steps)}
+        labels = np.require(fragments, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+        return {"segmentation": relabel_pyramid(labels, old, new, steps, out=[labels])}
 
     def peak_bytes(self, block: Block) -> int:
         return 3 * block.write_box.n_voxels

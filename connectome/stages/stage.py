@@ -104,7 +104,8 @@ class BlockStage(Stage):
     """``process(block, **inputs)`` with an array or columns per input; returns the same per output."""
     process_levels: ClassVar[Callable[..., dict[str, Any]] | None] = None
     """``process_levels(block, steps, **inputs)`` where pooling its volume takes a stage less than pooling after it:
-    as `process`, but with a list of levels for the volume; `steps` are the factors of 1 or 2 between them."""
+    as `process`, but with a list of levels for the volume; `steps` are the factors of 1 or 2 between them. It may
+    overwrite its inputs: its caller gives them away."""
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
         """Voxels of input volume `name` needed around the write box."""

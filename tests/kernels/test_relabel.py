@@ -42,6 +42,13 @@ def test_pyramid_equals_naive(drawn, shape, steps, are_few):
     old, new, pool, random = drawn
     labels = random.choice(pool[-5:] if are_few else pool, shape)
     found = relabel_pyramid(labels, old, new, steps)
+    again = relabel_pyramid(labels, old, new, steps, out=[np.full_like(level, 7) for level in found])
+    in_place = labels.copy()
+    for level, other, third in zip(
+        found, again, relabel_pyramid(in_place, old, new, steps, out=[in_place]), strict=True
+    ):
+        np.testing.assert_array_equal(level, other)
+        np.testing.assert_array_equal(level, third)
     wanted = naive.relabel(labels, old, new)
     np.testing.assert_array_equal(found[0], wanted)
     assert len(found) == len(steps) + 1
@@ -55,7 +62,13 @@ def test_slabs_and_strips_are_pooled_as_the_whole():
     labels = np.concatenate([labels] * 3, axis=1)
     old, new = np.array([1, 2], np.uint64), np.array([9, 4], np.uint64)
     wanted = naive.relabel(labels, old, new)
-    for level, step in zip(relabel_pyramid(labels, old, new, [(2, 2, 2)] * 3)[1:], [(2, 2, 2)] * 3, strict=True):
+    steps = [(2, 2, 2)] * 3
+    copy = labels.copy()
+    in_place = relabel_pyramid(copy, old, new, steps, out=[copy])
+    assert in_place[0] is copy
+    for level, other in zip(relabel_pyramid(labels, old, new, steps), in_place, strict=True):
+        np.testing.assert_array_equal(level, other)
+    for level, step in zip(in_place[1:], steps, strict=True):
         wanted = naive_downsample.downsample_mode(wanted, step)
         np.testing.assert_array_equal(level, wanted)
 
@@ -99,3 +112,17 @@ def test_what_is_no_block_of_labels(labels, factors, message):
     none = np.zeros(0, np.uint64)
     with pytest.raises(ValueError, match=message):
         relabel_pyramid(labels, none, none, factors)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.zeros((2, 2, 3), np.uint64), r"level 1 of out is uint64 \(2, 2, 3\) in C order, wanted uint64 \(2, 2, 2\)"),
+        (np.zeros((2, 2, 2), np.int64), "is int64"),
+        (np.zeros((2, 2, 2), np.uint64).T, "in another order"),
+    ],
+)
+def test_memory_for_a_level_that_does_not_fit(out, message):
+    labels, none = np.zeros((4, 4, 4), np.uint64), np.zeros(0, np.uint64)
+    with pytest.raises(ValueError, match=message):
+        relabel_pyramid(labels, none, none, [(2, 2, 2)], out=[labels, out])
