@@ -64,14 +64,16 @@ class ContactRows(NamedTuple):
     counts: npt.NDArray[np.int64]
 
 
-def new_table(n_numbers: int, n_values: int) -> ContactTable:
+def new_table(n_numbers: int, n_values: int, *, has_levels: bool = False) -> ContactTable:
     """Make an empty table for pairs of the numbers 1 ... `n_numbers` and at most `n_values` values.
+
+    With levels a pair has several records, and a number twice the slots: those that find none are slow.
 
     Notes
     -----
     24 bytes for each record that is used, 32 to 256 for each number (8 to 64 slots, by how many values it may get).
     """
-    bits = min(max((n_values // max(n_numbers, 1)).bit_length() - 1, 3), 6)
+    bits = min(max((n_values // max(n_numbers, 1)).bit_length() - 1 + has_levels, 3), 6)
     slots = np.zeros((n_numbers + 1) << bits, np.uint32)
     records = np.zeros(3 * (n_values + _FIRST_RECORD), np.int64)
     records[_KEY] = -1

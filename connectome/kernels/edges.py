@@ -110,7 +110,7 @@ def block_graph(
     steps = (domain.shape[1] * domain.shape[2], domain.shape[2], 1)
     origin = sum(step * (a - d) for step, a, d in zip(steps, write_box.start, domain.start, strict=True))
     values = (origin, steps, hash_mask(hash_bits), bins, _KINDS[linkage])
-    table = new_table(ids.size, count_contacts(numbers))
+    table = new_table(ids.size, count_contacts(numbers), has_levels=linkage == "quantile")
     table = add_contacts(table, numbers, (0, 0, 0), np.ascontiguousarray(affinities), values).without_slots()
     del numbers
     edges = _edges(sorted_rows(table, ids), linkage, bins)
