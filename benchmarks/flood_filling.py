@@ -121,7 +121,7 @@ def fill_grid(
     reconciliation = Reconciliation(subvolume=shape, depth=filling.subvolumes.depth)
     joined = reconciliation.process(block, **made)
     counts = {name: int(values.sum()) for name, values in fills.items() if name != "subvolume"}
-    return joined["fragments"], {**counts, **asdict(seam_errors(joined["seams"]))}
+    return joined["fragments"], {**counts, "seams": asdict(seam_errors(joined["seams"]))}
 
 
 def matmul_peak(precision: str, size: int = 2048, repeats: int = 5) -> float:

@@ -43,7 +43,7 @@ def test_subvolumes_report_their_seams(data):
     labels, counts = flood_filling.fill_grid(data / flood_filling.WEIGHTS, image, (10, 10, 10), 1, **settings)
     assert labels.shape == image.shape
     assert counts["n_seeds"] > 0
-    assert counts["n_faces"] == 12
+    assert counts["seams"]["n_faces"] == 12
 
 
 def test_a_cube_is_filled(data):
