@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 
 from connectome.export.precomputed import export_precomputed  # noqa: E402
 from connectome.geometry import Box  # noqa: E402
+from connectome.kernels.components import consensus  # noqa: E402
 from connectome.kernels.contacts import contacts  # noqa: E402
 from connectome.kernels.mutex_watershed import mutex_watershed  # noqa: E402
 from connectome.runtime.evaluation import evaluate  # noqa: E402
@@ -26,6 +27,7 @@ from connectome.store.volume import Volume  # noqa: E402
 from connectome.web.report import write_report  # noqa: E402
 from connectome.web.sample import segment_sizes  # noqa: E402
 from connectome.workflow.workflow import Workflow  # noqa: E402
+from tests.stages.test_flood_filling import SETTINGS  # noqa: E402
 from tests.tissue import noisy_affinities, write_volume  # noqa: E402
 
 SHAPE, BLOCK = (20, 44, 70), (20, 22, 36)
@@ -55,6 +57,21 @@ def segment(folder, affinities, truth, flavour, linkage):
     contacts(result.read(Box.of_shape(SHAPE)))
 
 
+def fill(folder, image):
+    """Fill by a hand-made network, and cut what was found to what it agrees on with itself."""
+    stages = [
+        {"stage": "flood_filling", **SETTINGS},
+        {"stage": "reconciliation", "subvolume": SETTINGS["subvolume"], "depth": (4, 4, 4)},
+        *({"stage": name} for name in ("unscored_edges", "agglomeration", "segmentation")),
+    ]
+    np.save(folder / "filled.npy", image)
+    dataset = {"url": f"{folder}/filled", "image": f"{folder}/filled.npy", "voxel_size_nm": (10, 10, 10)}
+    outcome = run(Workflow.parse({"dataset": dataset, "grid": {"block": BLOCK}, "stages": stages}), runner="serial")
+    assert outcome.is_complete
+    objects = Volume.open(outcome.dataset.volume_url("objects")).read(Box.of_shape(image.shape))
+    consensus(objects, objects)
+
+
 def main(folder):
     phantom = {"stage": "phantom", "shape": (20, 30, 80), "voxel_size_nm": (10, 10, 10)}
     content = {"dataset": {"url": f"{folder}/phantom"}, "grid": {"block": (20, 30, 40)}, "stages": [phantom]}
@@ -65,6 +82,7 @@ def main(folder):
         segment(folder / f"{flavour}-{linkage}", *urls, flavour, linkage)
     np.save(folder / "image.npy", affinities[0].astype(np.uint16))
     ingest(str(folder / "image.npy"), f"{folder}/image.zarr", voxel_size_nm=(8, 8, 8), block=(20, 22, 40))
+    fill(folder, affinities[0, :20, :24, :40])
     mutex_watershed(np.concatenate([affinities, affinities]), [(-1, 0, 0), (0, -1, 0), (0, 0, -1)] * 2)
 
 
