@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 THRESHOLD_WIDTH = 49.0 / 6.0
 """Standard deviation in voxels of the Gaussian that an edge is compared with."""
@@ -35,6 +34,8 @@ def boundary_peaks(image: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     O(voxels), some 20 bytes per voxel. The seed policy of the published inference (``PolicyPeaks`` in
     github.com/google/ffn), random numbers included: they depend on the shape of the image alone.
     """
+    from scipy import ndimage  # half a second, which workers that fill nothing need not wait for
+
     edges = ndimage.generic_gradient_magnitude(image.astype(np.float32), ndimage.sobel)
     is_edge = edges > ndimage.gaussian_filter(edges, THRESHOLD_WIDTH, mode="reflect")
     del edges
@@ -47,6 +48,8 @@ def boundary_peaks(image: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
 
 def _peaks(height: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Positive local maxima of a cube of 2 `MIN_DISTANCE` + 1 voxels, away from the border, in C order."""
+    from scipy import ndimage
+
     highest = ndimage.maximum_filter(height, size=2 * MIN_DISTANCE + 1, mode="nearest")
     is_peak = (height == highest) & (height > 0)
     inside = np.zeros_like(is_peak)
