@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -84,8 +85,14 @@ class FloodFillingNetwork:
             raise InputError(
                 f"weights of the flood-filling network are not at {self.weights_path}: give the path of an npz file"
             )
-        with np.load(self.weights_path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files if name.startswith("seed_update.")}
+        try:
+            with self.weights_path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files if name.startswith("seed_update.")}
+        except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+            raise InputError(
+                f"{self.weights_path} cannot be read as weights of a flood-filling network: wanted an npz file of "
+                "arrays, see docs/networks.md"
+            ) from error
         _check_layers(found, self.weights_path)
         return found
 

@@ -167,3 +167,16 @@ def test_files_that_are_no_network_are_refused(tmp_path):
 def test_images_that_are_no_images_are_refused():
     with pytest.raises(InputError, match="uint8"):
         flood_fill(hand_made(), np.zeros((5, 5, 5), np.float32))
+
+
+@pytest.mark.parametrize("content", [b"nonsense", b"PK\x03\x04broken", b""])
+def test_a_file_that_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "weights.npz").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        FloodFillingNetwork(tmp_path / "weights.npz").weights  # noqa: B018
+
+
+def test_a_single_array_is_refused(tmp_path):
+    np.save(tmp_path / "weights.npy", np.zeros(3))
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        FloodFillingNetwork(tmp_path / "weights.npy").weights  # noqa: B018
