@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from connectome.geometry import Block, Halo
-from connectome.kernels.edges import block_graph
+from connectome.kernels.edges import BlockGraph, block_graph
 from connectome.kernels.linkage import LinkageName
 from connectome.stages.stage import Artifact, BlockStage, Columns, TableArtifact, VoxelSize
 
@@ -51,15 +51,20 @@ class Edges(BlockStage):
         linked = face_links["linked"].astype(np.bool_)
         boxes = (read_box, block.write_box, block.domain)
         graph = block_graph(fragments, affinities, linked, *boxes, linkage=self.linkage, bins=self.bins)
-        return {
-            "clusters": graph.clusters,
-            "edges": with_level(graph.edges),
-            "seam": with_level(graph.seam),
-            "alias": graph.alias,
-        }
+        return tables_of(graph)
 
     def peak_bytes(self, block: Block) -> int:
         return 24 * block.write_box.n_voxels
+
+
+def tables_of(graph: BlockGraph) -> dict[str, Columns]:
+    """Return a block's graph as the tables that agglomeration reads."""
+    return {
+        "clusters": graph.clusters,
+        "edges": with_level(graph.edges),
+        "seam": with_level(graph.seam),
+        "alias": graph.alias,
+    }
 
 
 def with_level(columns: Columns) -> Columns:

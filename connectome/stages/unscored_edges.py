@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from connectome.geometry import Block, Halo
 from connectome.kernels.edges import block_graph
-from connectome.stages.edges import Edges, with_level
+from connectome.stages.edges import Edges, tables_of
 from connectome.stages.stage import Artifact, BlockStage, Columns, VoxelSize
 
 
@@ -28,12 +28,7 @@ class UnscoredEdges(BlockStage):
         boxes = (self.read_box("fragments", block), block.write_box, block.domain)
         affinities = np.zeros((3, *block.write_box.shape), np.uint8)
         graph = block_graph(fragments, affinities, face_links["linked"].astype(np.bool_), *boxes)
-        return {
-            "clusters": graph.clusters,
-            "edges": with_level(graph.edges),
-            "seam": with_level(graph.seam),
-            "alias": graph.alias,
-        }
+        return tables_of(graph)
 
     def peak_bytes(self, block: Block) -> int:
         return 27 * block.write_box.n_voxels
