@@ -112,7 +112,10 @@ class DaskRunner:
         """Batches per pool that may be in flight; none while the scheduler is away."""
         if self._client.status != "running":
             return {}
-        return {pool: self._slots_per_worker(pool, len(each)) * len(each) for pool, each in self._look().pools.items()}
+        return {
+            pool: slots_per_worker(self._batch_s.get(pool), len(each)) * len(each)
+            for pool, each in self._look().pools.items()
+        }
 
     def submit(self, batches: Sequence[Batch]) -> None:
         """Send batches to workers, those that are alike together: a graph of its own for each takes Dask longer."""
@@ -184,11 +187,6 @@ class DaskRunner:
             pool, seconds = outcome.batch.pool, outcome.report.receipt.wall_s
             self._batch_s[pool] = 0.8 * self._batch_s.get(pool, seconds) + 0.2 * seconds
 
-    def _slots_per_worker(self, pool: str, n_workers: int) -> int:
-        seconds = self._batch_s.get(pool, WINDOW_S)
-        most = min(MOST_SLOTS, MOST_IN_FLIGHT // max(1, n_workers))
-        return max(LEAST_SLOTS, min(most, math.ceil(WINDOW_S / max(seconds, 1e-6))))
-
     def _outcome(self, batch: Batch, future: Future) -> Outcome:
         if future.status == "finished":
             try:
@@ -258,6 +256,14 @@ class DaskRunner:
                     f"no Dask scheduler answers at {self._address}: start one, or leave out --runner"
                 ) from error
             return client
+
+
+def slots_per_worker(batch_s: float | None, n_workers: int) -> int:
+    """How many batches of a worker may be in flight, by how long they take; None where that is not known yet."""
+    if batch_s is None:
+        return LEAST_SLOTS
+    most = min(MOST_SLOTS, MOST_IN_FLIGHT // max(1, n_workers))
+    return max(LEAST_SLOTS, min(most, math.ceil(WINDOW_S / max(batch_s, 1e-6))))
 
 
 def _workers_of(info: Mapping[str, Mapping[str, object]]) -> _Workers:

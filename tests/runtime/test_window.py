@@ -4,7 +4,7 @@ import pytest
 
 from connectome.runtime import engine
 from connectome.runtime.cluster import Cluster
-from connectome.runtime.dask import LEAST_SLOTS, MOST_IN_FLIGHT, MOST_SLOTS, WINDOW_S, DaskRunner
+from connectome.runtime.dask import LEAST_SLOTS, MOST_IN_FLIGHT, MOST_SLOTS, WINDOW_S, DaskRunner, slots_per_worker
 from connectome.runtime.engine import execute
 from connectome.runtime.events import TasksDone
 from connectome.runtime.queues import Progress
@@ -24,9 +24,7 @@ from tests.runtime.troubled import KnowsTroubled, troubled_plan
     ],
 )
 def test_the_window_follows_the_length_of_batches(seconds, n_workers, wanted):
-    runner = object.__new__(DaskRunner)
-    runner._batch_s = {} if seconds is None else {"cpu": seconds}
-    assert runner._slots_per_worker("cpu", n_workers) == wanted
+    assert slots_per_worker(seconds, n_workers) == wanted
 
 
 def test_short_tasks_fill_the_window_of_a_real_cluster(tmp_path, monkeypatch):
