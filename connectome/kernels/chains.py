@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.clusters import root_of
-from connectome.kernels.jit import jit_bare
+from connectome.kernels.clusters import begin_list, end_list, next_chunk, root_of
+from connectome.kernels.jit import jit_bare, prefetch
 from connectome.kernels.linkage import pool, score_of
 
 
@@ -95,21 +95,25 @@ def _other_end(nodes, edges, edge, end):
 
 @jit_bare
 def _best_edge(nodes, chunks, clusters, entries, edges, root, rule):
-    """Best acting edge of a cluster, -1 where there is none; drops dead entries and empty chunks on the way."""
+    """Best acting edge of a cluster, -1 where there is none; drops dead entries and closes the gaps on the way."""
     threshold, small_threshold, small_size = rule
     is_small = clusters[root].size < small_size
     best, best_score = np.int64(-1), np.uint64(0)
-    degree, before, chunk = 0, root, root
+    degree, chunk = 0, np.int64(root)
+    target, out, room = begin_list(chunks, entries, root)
     while chunk >= 0:
-        begin = chunks[chunk].start
-        out = begin
-        for place in range(begin, begin + chunks[chunk].length):
+        start, following = chunks[chunk].start, np.int64(chunks[chunk].following)
+        _ask_for(nodes, chunks, entries, edges, chunk)
+        for place in range(start, start + chunks[chunk].length):
             edge = np.int64(entries[place, 1])
             if edges[edge].count == 0:
                 continue
             other = entries[place, 0]
+            if out == room:
+                target, out, room = next_chunk(chunks, entries, target)
             entries[out, 0], entries[out, 1] = other, edge
             out += 1
+            degree += 1
             score = edges[edge].waits
             if score < best_score or score < small_threshold:
                 continue
@@ -119,18 +123,20 @@ def _best_edge(nodes, chunks, clusters, entries, edges, root, rule):
             if score == best_score and best >= 0 and not _is_later(nodes, clusters, edges, root, other, best):
                 continue
             best, best_score = edge, score
-        chunks[chunk].length = out - begin
-        degree += out - begin
-        following = chunks[chunk].following
-        if out == begin and chunk != root:
-            chunks[before].following = following
-            if following < 0:
-                chunks[root].tail = before
-        else:
-            before = chunk
-        chunk = np.int64(following)
+        chunk = following
+    end_list(chunks, root, target, out)
     nodes[root].degree = degree
     return best
+
+
+@jit_bare
+def _ask_for(nodes, chunks, entries, edges, chunk):
+    """Have brought near what a walk of a chunk looks at, all at once, and where the next chunk begins."""
+    if chunks[chunk].following >= 0:
+        prefetch(entries, 2 * np.int64(chunks[np.int64(chunks[chunk].following)].start))
+    for place in range(chunks[chunk].start, chunks[chunk].start + chunks[chunk].length):
+        prefetch(edges, np.int64(entries[place, 1]))
+        prefetch(nodes, np.int64(entries[place, 0]))
 
 
 @jit_bare
@@ -151,11 +157,12 @@ def _join(nodes, chunks, clusters, entries, edges, keep, gone, stamp, levels, pa
     chunks[keep].tail = chunks[gone].tail
     clusters[keep].size += clusters[gone].size
     clusters[keep].label = min(clusters[keep].label, clusters[gone].label)
-    degree, chunk = 0, keep
+    degree, chunk = 0, np.int64(keep)
+    target, out, room = begin_list(chunks, entries, keep)
     while chunk >= 0:
-        begin = chunks[chunk].start
-        out = begin
-        for place in range(begin, begin + chunks[chunk].length):
+        start, following = chunks[chunk].start, np.int64(chunks[chunk].following)
+        _ask_for(nodes, chunks, entries, edges, chunk)
+        for place in range(start, start + chunks[chunk].length):
             edge = np.int64(entries[place, 1])
             if edges[edge].count == 0:
                 continue
@@ -168,9 +175,11 @@ def _join(nodes, chunks, clusters, entries, edges, keep, gone, stamp, levels, pa
                 nodes[other].degree -= 1
                 continue
             nodes[other].stamp, nodes[other].mark = stamp, edge
+            if out == room:
+                target, out, room = next_chunk(chunks, entries, target)
             entries[out, 0], entries[out, 1] = other, edge
             out += 1
-        chunks[chunk].length = out - begin
-        degree += out - begin
-        chunk = np.int64(chunks[chunk].following)
+            degree += 1
+        chunk = following
+    end_list(chunks, keep, target, out)
     nodes[keep].degree = degree

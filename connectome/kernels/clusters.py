@@ -68,6 +68,33 @@ def begin(nodes, chunks, clusters, entries, edges, sizes, is_open):
 
 
 @jit_bare
+def begin_list(chunks, entries, root):
+    """Begin to write a cluster's list anew, behind where it is read: chunk, place, and where the chunk's room ends."""
+    return np.int64(root), np.int64(chunks[root].start), _room(chunks, entries, root)
+
+
+@jit_bare
+def next_chunk(chunks, entries, chunk):
+    """Go on in the next chunk of a list that is written anew: chunk, place, and where its room ends."""
+    chunks[chunk].length = _room(chunks, entries, chunk) - chunks[chunk].start
+    following = np.int64(chunks[chunk].following)
+    return following, np.int64(chunks[following].start), _room(chunks, entries, following)
+
+
+@jit_bare
+def end_list(chunks, root, chunk, place):
+    """End a list that was written anew at a place of one of its chunks; those after it fall away."""
+    chunks[chunk].length, chunks[chunk].following = place - chunks[chunk].start, -1
+    chunks[root].tail = chunk
+
+
+@jit_bare
+def _room(chunks, entries, chunk):
+    """Where the room of a chunk ends: where the next slot's begins."""
+    return np.int64(chunks[chunk + 1].start if chunk + 1 < chunks.size else entries.shape[0])
+
+
+@jit_bare
 def join(nodes, chunks, clusters, entries, edges, alive, pairs, keep, gone, stamp, kind, packed, tall, free):
     """Merge the cluster `gone` into `keep`; `stamp` tells the marks of this merge from older ones.
 
