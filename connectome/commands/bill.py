@@ -105,6 +105,8 @@ def _show_estimate(found: dict[str, Any]) -> None:
     )
     for text in found["differences"]:
         print(f"differs: {text}")
+    for text in found["cautions"]:
+        print(f"not to be trusted: {text}")
     for each in found["held_out"]:
         if "error" in each:
             print(f"left out, {each['dataset']}: cannot be predicted: {each['error']}")

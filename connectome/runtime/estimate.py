@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -28,6 +28,8 @@ from connectome.workflow.plan import Plan
 FIGURES = (
     "wall_s", "cpu_s", "gpu_s", "read_bytes", "written_bytes", "read_requests", "written_requests"
 )  # fmt: skip
+FEWEST = 3
+"""Receipts beside a worker's first ones that a kind of task wants: else how it grows is not seen."""
 SLIGHT = 1e-9
 """Weight that keeps what the receipts cannot tell apart small and equal."""
 
@@ -137,12 +139,15 @@ class Model:
         From the beginning of a run to its first task.
     spot_share : dict
         By pool.
+    n_receipts : dict
+        By pass and kind: receipts that were not the first of a worker.
     """
 
     weights: dict[tuple[str, str], Numbers]
     utilisation: float
     start_s: float
     spot_share: dict[str, float]
+    n_receipts: dict[tuple[str, str], int]
 
     @classmethod
     def fit(cls, runs: Sequence[PastRun]) -> Model:
@@ -155,15 +160,30 @@ class Model:
                     level, sizes = _sizes(known, receipt)
                     measured = np.array([getattr(receipt, figure) for figure in FIGURES], dtype=np.float64)
                     rows.setdefault((name, level.kind), []).append((np.append(sizes, float(is_first)), measured))
-        weights = {}
+        weights, n_receipts = {}, {}
         for key, pairs in rows.items():
+            n_receipts[key] = sum(not sizes[N_SIZES] for sizes, _ in pairs)
             sizes, measured = (np.array(part) for part in zip(*pairs, strict=True))
             weights[key] = np.array([fit_non_negative(sizes, measured[:, n]) for n in range(len(FIGURES))])
         start_s = float(np.mean([run.start_s for run in runs]))
         pools = {pool for run in runs for pool in run.workers}
         spot = {pool: float(np.mean([run.accounts.spot_share(pool) for run in runs])) for pool in pools}
-        model = cls(weights, 1.0, start_s, spot)
-        return cls(weights, model._utilisation_in(runs), start_s, spot)
+        model = cls(weights, 1.0, start_s, spot, n_receipts)
+        return replace(model, utilisation=model._utilisation_in(runs))
+
+    def cautions(self, plan: Plan) -> list[str]:
+        """Say which passes of a plan rest on too few receipts to be trusted."""
+        thin = {
+            name: self.n_receipts[name, level.kind]
+            for name, each in plan.passes.items()
+            for level in levels(plan, each)
+            if level.n_tasks > FEWEST and self.n_receipts.get((name, level.kind), FEWEST) < FEWEST
+        }
+        return [
+            f"{name}: the runs have {n} receipts beside the first of each worker, too few to tell how it grows; "
+            "give --from a run of more blocks or fewer workers"
+            for name, n in thin.items()
+        ]
 
     def predict(self, plan: Plan, workers: Mapping[str, int]) -> tuple[float, Accounts]:
         """Return the seconds that a run takes with `workers`, and its accounts."""
@@ -254,6 +274,7 @@ def estimate(plan: Plan, workers: Mapping[str, int], runs: Sequence[PastRun], pr
         **accounts.bill(plan.domain.n_voxels, prices),
         "prices": prices.model_dump(),
         "differences": [text for run in runs for text in differences(plan, run)],
+        "cautions": model.cautions(plan),
         "held_out": _held_out(runs, prices) if len(runs) > 1 else [],
     }
 

@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,17 @@ def test_a_run_left_out_is_predicted_from_the_others(workflow):
     two = estimate(plan_of(workflow, (256, 256, 256)), {"cpu": 2}, runs, PRICES)
     assert two["seconds"] / 50 < found["seconds"]
     assert found["utilisation"] < two["utilisation"]
+
+
+def test_a_run_of_few_blocks_is_not_trusted(workflow):
+    large, small = plan_of(workflow, (256, 256, 256)), past(plan_of(workflow, (128, 128, 128)), law)
+    assert estimate(large, {"cpu": 2}, [small], PRICES)["cautions"] == []
+    first = {
+        name: [(receipt, n < len(each) - 1) for n, (receipt, _) in enumerate(each)]
+        for name, each in small.receipts.items()
+    }
+    cautions = estimate(large, {"cpu": 2}, [replace(small, receipts=first)], PRICES)["cautions"]
+    assert any(text.startswith("fragments: the runs have 1 receipts beside the first") for text in cautions)
 
 
 def test_fits_are_never_negative():
