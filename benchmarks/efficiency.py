@@ -1,9 +1,11 @@
 """`python -m benchmarks.efficiency`: what a second worker brings, and what 1,000 workers wait for the scheduler.
 
 First, stages that need no accelerator run from stored affinities with 1 and with 2 worker processes in turn, which
-have begun already; the best of several repeats counts. Other work on the machine takes from the second worker:
-`efficiency_processor` leaves it out, being the processor seconds of the same work (1 to 2 workers) times the share
-of time that workers were busy.
+have begun already; the best of several repeats counts. Every worker is kept on a core of its own, as a pod with one
+processor is: a worker alone would take some of a second core too, for threads that compress and write. Driver and
+scheduler may use what workers leave. Other work on the machine takes from the second worker: `efficiency_processor`
+leaves it out, being the processor seconds of the same work (1 to 2 workers) times the share of time that workers were
+busy.
 
 Then 1,000 real Dask workers, a thread each in a few processes, get tasks that sleep from a real scheduler and the
 real engine. The first task of each is cut short, evenly from nothing to the whole, as if workers had come one after
@@ -28,7 +30,7 @@ from typing import Any, ClassVar, Literal
 import dask
 import numpy as np
 import psutil
-from distributed import Worker
+from distributed import Client, Worker
 
 from benchmarks.machine import ROOT, commit, hardware
 from connectome.geometry import Block, Box
@@ -95,6 +97,8 @@ def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
     load = []
     with one_cluster("dask", 1) as one, one_cluster("dask", 2) as two:
         runners = {1: one, 2: two}
+        for runner in runners.values():
+            _keep_on_cores(runner)
         for n_workers, runner in runners.items():
             # What a worker does once: import, load kernels. Not counted.
             _run(folder / f"warm-{n_workers}", SEGMENTING, runner, block, affinities=affinities)
@@ -121,6 +125,18 @@ def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
         "efficiency_processor": round(cpu[1] / cpu[2] * used[2] / used[1], 3),
         "load_average": [round(each, 1) for each in load],
     }
+
+
+def _keep_on_cores(address: str) -> None:
+    """Keep each worker of a cluster, with all its threads, on a core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    with Client(address, set_as_default=False) as client:
+        processes = sorted(client.run(os.getpid).values())
+    if len(processes) > len(cores):
+        raise SystemExit(f"{len(processes)} workers want a core each, and there are {len(cores)} cores")
+    for process, core in zip(processes, cores, strict=False):
+        for thread in psutil.Process(process).threads():
+            os.sched_setaffinity(thread.id, {core})
 
 
 def _taken(outcome: Outcome) -> dict[str, float]:
