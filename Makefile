@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	@if [ -t 0 ] && [ -t 1 ]; then $(BIN)/connectome view runs/demo; fi
 
 test: $(VENV)/.installed-for-tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations 12
 
 bench: $(VENV)/.installed-for-bench
 	$(BIN)/python -m benchmarks $(if $(BENCH),--$(BENCH))
