@@ -323,7 +323,9 @@ class _Execution:
     def _check_pools(self, queued: Mapping[str, int]) -> None:
         """Stop where tasks have waited long for a pool that nobody offers."""
         workers, now = self._runner.workers, time.monotonic()
-        for pool, n in queued.items():
+        for pool in {*queued, *self._in_flight}:
+            # What is in flight waits too, once the workers that it was sent to are gone.
+            n = queued.get(pool, 0) + self._in_flight[pool]
             if not n or workers.get(pool):
                 self._nobody_since.pop(pool, None)
             elif now - self._nobody_since.setdefault(pool, now) > NOBODY_S:

@@ -171,6 +171,17 @@ def test_a_pool_that_nobody_offers_is_refused(tmp_path, monkeypatch):
     assert runner.batches == []
 
 
+def test_a_pool_whose_workers_went_with_all_its_tasks_is_named(tmp_path, monkeypatch):
+    """All of them are in flight, and wait in Dask for a worker that never comes."""
+    plan, _ = troubled_plan(tmp_path / "run", 3, {"resources": {"gpu": 1}})
+    monkeypatch.setattr(engine, "NOBODY_S", 0.0)
+    runner = Scripted(plan, None)
+    runner.slots, runner.wait = {"gpu": 3}, lambda _: []
+    with pytest.raises(InputError, match="no worker has offered 'gpu'"):
+        go(plan, runner)
+    assert len(runner.batches) == 3
+
+
 def test_a_pool_that_the_local_cluster_has_not_is_refused_at_once(tmp_path):
     plan, _ = troubled_plan(tmp_path / "run", 3, {"resources": {"gpu": 1}})
     with pytest.raises(InputError, match="--workers cpu=N,gpu=N"):
