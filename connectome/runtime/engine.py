@@ -192,7 +192,7 @@ class _Execution:
         self._beat_at = time.monotonic()
         queued = self._queued()
         self._check_pools(queued)
-        self._tell(Heartbeat(dict(self._runner.workers), queued))
+        self._tell(Heartbeat(dict(self._runner.workers), queued, dict(self._in_flight)))
 
     def _fill(self) -> None:
         """Submit what is ready until the windows are full: second tries first, then the latest pass."""

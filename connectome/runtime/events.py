@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connectome.store.ledger import Receipt
 from connectome.workflow.plan import Plan, Task
@@ -53,10 +53,11 @@ class TaskQuarantined:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Time passed without an outcome; `queued` counts tasks of each pool that could run now."""
+    """Time passed; `queued` counts tasks of each pool that could run now, `in_flight` batches that were sent."""
 
     workers: Mapping[str, int]
     queued: Mapping[str, int]
+    in_flight: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,17 +50,20 @@ class Scaler:
         """Act on what waits."""
         if isinstance(event, Heartbeat):
             for pool in self._limits:
-                self._look(pool, event.queued.get(pool, 0))
+                self._look(pool, event.queued.get(pool, 0), event.in_flight.get(pool, 0))
 
-    def _look(self, pool: str, n_queued: int) -> None:
-        now, waits = self._clock(), n_queued > 0
+    def _look(self, pool: str, n_queued: int, n_in_flight: int) -> None:
+        # Of what is in flight, all but one batch for each worker waits as well: the window can hold a whole pass.
+        n_waiting = n_queued + max(0, n_in_flight - self._wanted[pool])
+        now, waits = self._clock(), n_waiting > 0
         if waits != self._waits[pool]:
             self._waits[pool], self._since[pool] = waits, now
         if now - self._since[pool] < (GROW_S if waits else SHRINK_S):
             return
         before, limits = self._wanted[pool], self._limits[pool]
         # Never more than there are tasks that wait: a worker for each is enough.
-        wanted = before + min(before or 1, n_queued) if waits else before // 2
+        # Never fewer than there are batches in flight: a worker that goes may not end its own in time.
+        wanted = before + min(before or 1, n_waiting) if waits else max(before // 2, min(before, n_in_flight))
         self._wanted[pool] = min(max(wanted, limits.minimum), limits.maximum)
         self._since[pool] = now
         if self._wanted[pool] != before:

@@ -29,10 +29,10 @@ class Asked:
     def scale(self, pool, n):
         self.calls.append((pool, n))
 
-    def beat(self, scaler, seconds, **queued):
+    def beat(self, scaler, seconds, in_flight=None, **queued):
         for _ in range(int(seconds / 0.5)):
             self.now += 0.5
-            scaler(Heartbeat({}, queued))
+            scaler(Heartbeat({}, queued, in_flight or {}))
 
 
 @pytest.fixture
@@ -62,6 +62,23 @@ def test_a_pool_shrinks_only_after_a_long_time_without_work(asked):
     assert len(asked.calls) == 3
     asked.beat(scaler, 4 * SHRINK_S)
     assert asked.calls[3:] == [("gpu", 2), ("gpu", 1), ("gpu", 0)]
+
+
+def test_what_is_in_flight_keeps_its_workers(asked):
+    """Blocks of minutes at the end of a pass: nothing waits in the engine, and every worker has one."""
+    scaler = Scaler(asked, {"gpu": Limits(0, 4)}, lambda: asked.now)
+    asked.beat(scaler, 3 * GROW_S + 1, gpu=9)
+    asked.beat(scaler, 4 * SHRINK_S, {"gpu": 3})
+    assert asked.calls[3:] == [("gpu", 3)]
+    asked.beat(scaler, 4 * SHRINK_S)
+    assert asked.calls[4:] == [("gpu", 1), ("gpu", 0)]
+
+
+def test_a_pool_grows_for_what_waits_in_flight(asked):
+    """The window that short batches made wide holds all long ones that follow."""
+    scaler = Scaler(asked, {"cpu": Limits(1, 4)}, lambda: asked.now)
+    asked.beat(scaler, 3 * GROW_S + 1, {"cpu": 60})
+    assert asked.calls == [("cpu", 2), ("cpu", 4)]
 
 
 def test_work_for_other_pools_is_none_of_its_business(asked):
