@@ -43,6 +43,9 @@ MOST_IN_FLIGHT = 4096
 FETCH_S = 0.05
 """How often reports are fetched, all that there are together: the way to the scheduler and back, and a callback for
 each, is what takes the time."""
+REPORT_S = 10.0
+"""How long reports may be on their way. Dask computes anew what went with its worker meanwhile, and waits for it, while
+the engine would stand still: such tasks are sent again instead."""
 LOOK_SHARE, MOST_LOOK_S = 50.0, 10.0
 """The scheduler spends a fiftieth of its time at most on telling its workers: a thousand of them are a megabyte."""
 CLIENT_PATIENCE = "10s"
@@ -164,22 +167,29 @@ class DaskRunner:
         return self._fetch(fetched)
 
     def _fetch(self, arrived: Sequence[tuple[Batch, Future]]) -> list[Outcome]:
-        finished = [future for _, future in arrived if future.status == "finished"]
-        try:
-            reports = iter(self._client.gather(finished)) if len(finished) > 1 else None
-        except Exception:  # noqa: BLE001, RUF100
-            reports = None  # one of them got lost: they are asked for one by one
-        outcomes = []
+        reports = self._reports([future for _, future in arrived if future.status == "finished"])
+        until, outcomes = time.monotonic() + REPORT_S, []
         for batch, future in arrived:
-            if reports is not None and future in finished:
-                worker, report = next(reports)
+            if future.key in reports:
+                worker, report = reports[future.key]
                 outcomes.append(Outcome(batch, report, worker=worker))
             else:
-                outcomes.append(self._outcome(batch, future))
+                outcomes.append(self._outcome(batch, future, max(1.0, until - time.monotonic())))
             future.release()
         for outcome in outcomes:
             self._time(outcome)
         return outcomes
+
+    def _reports(self, finished: Sequence[Future]) -> dict[object, tuple[str, Report]]:
+        """Fetch several reports together, by key; none where one of them got lost: they are asked for one by one."""
+        if len(finished) < 2:
+            return {}
+        client = self._client
+        try:
+            fetched = client.sync(lambda: client.gather(finished, asynchronous=True), callback_timeout=REPORT_S)
+        except Exception:  # noqa: BLE001, RUF100
+            return {}
+        return dict(zip((future.key for future in finished), fetched, strict=True))
 
     def _time(self, outcome: Outcome) -> None:
         """Follow how long a pool's batches take."""
@@ -187,17 +197,17 @@ class DaskRunner:
             pool, seconds = outcome.batch.pool, outcome.report.receipt.wall_s
             self._batch_s[pool] = 0.8 * self._batch_s.get(pool, seconds) + 0.2 * seconds
 
-    def _outcome(self, batch: Batch, future: Future) -> Outcome:
+    def _outcome(self, batch: Batch, future: Future, patience_s: float) -> Outcome:
         if future.status == "finished":
             try:
-                worker, report = future.result(timeout=PATIENCE_S)
+                worker, report = future.result(timeout=patience_s)
             # The scheduler, or the worker with the report, may go while it is fetched.
             except Exception as error:
                 return Outcome(batch, None, f"the report got lost: {error}", is_blameless=True)
             return Outcome(batch, report, worker=worker)
         if future.status == "error":
             try:
-                cause = future.exception(timeout=PATIENCE_S)
+                cause = future.exception(timeout=patience_s)
             except Exception as error:
                 return Outcome(batch, None, f"the error got lost: {error}", is_blameless=True)
             if isinstance(cause, KilledWorker):

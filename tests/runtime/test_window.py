@@ -2,12 +2,14 @@
 
 import pytest
 
-from connectome.runtime import engine
+from connectome.errors import InputError
+from connectome.runtime import dask, engine
 from connectome.runtime.cluster import Cluster
 from connectome.runtime.dask import LEAST_SLOTS, MOST_IN_FLIGHT, MOST_SLOTS, WINDOW_S, DaskRunner, slots_per_worker
 from connectome.runtime.engine import execute
-from connectome.runtime.events import TasksDone
+from connectome.runtime.events import TasksDone, TasksLost
 from connectome.runtime.queues import Progress
+from tests.runtime.services import services
 from tests.runtime.troubled import KnowsTroubled, troubled_plan
 
 
@@ -44,3 +46,32 @@ def test_short_tasks_fill_the_window_of_a_real_cluster(tmp_path, monkeypatch):
     numbers = sorted(number for event in done for number in event.receipt.numbers)
     assert numbers == list(range(400))
     assert max(sent) > LEAST_SLOTS
+
+
+def test_reports_that_go_with_their_worker_stop_nobody_else(tmp_path, monkeypatch):
+    """Dask would compute them anew before it gave any: for ever, where no worker of their pool is left."""
+    monkeypatch.setattr(dask, "REPORT_S", 1.0)
+    monkeypatch.setattr(dask, "FETCH_S", 0.7)
+    monkeypatch.setattr(engine, "NOBODY_S", 3.0)
+    plan, dataset = troubled_plan(tmp_path / "run", 6, {"resources": {"gpu": 1}, "seconds": 0.2}, {"stage": "beside"})
+    events, fetch = [], DaskRunner._fetch
+    with services(tmp_path) as started:
+        address = started.scheduler().address
+        workers = {pool: started.worker(address, "--pool", pool) for pool in ("cpu", "gpu")}
+        assert all(worker.first_line() for worker in workers.values())
+        runner = DaskRunner(dataset, address=address)
+
+        def fetch_from_the_dead(self, arrived):
+            if sum(batch.pool == "gpu" for batch, _ in arrived) > 1:
+                workers["gpu"].kill()
+                workers["gpu"].wait()
+            return fetch(self, arrived)
+
+        monkeypatch.setattr(DaskRunner, "_fetch", fetch_from_the_dead)
+        try:
+            with pytest.raises(InputError, match="no worker has offered 'gpu'"):
+                execute(plan, runner, progress := Progress(plan), [events.append])
+        finally:
+            runner.close()
+    assert any(isinstance(event, TasksLost) for event in events)
+    assert progress.done["beside"].count == 6
