@@ -25,6 +25,8 @@ from connectome.workflow.plan import Plan
 
 LINE_EVERY_S = 10.0
 SPEND_EVERY_S = 1.0
+SPEED_S = 7200.0
+"""How far back the time left looks: there must be two ends of tasks, and a task may take half an hour."""
 
 
 class ProgressDisplay:
@@ -39,6 +41,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[rate]:>14}"),
             TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=SPEED_S,
             disable=not console.is_terminal,
         )
         self._ids: dict[str, TaskID] = {}
@@ -93,6 +96,7 @@ class ProgressDisplay:
             self._console.print(f"[red]{event.task} is quarantined[/]", highlight=False)
         elif isinstance(event, Heartbeat):
             self._tell_who_is_missing(event)
+            self._line_now_and_then()
         elif isinstance(event, RunEnded):
             self._line()
         if time.monotonic() - self._last_spend > SPEND_EVERY_S:
@@ -130,7 +134,10 @@ class ProgressDisplay:
         self._voxels[name] = self._voxels.get(name, 0) + event.receipt.voxels
         rate = self._voxels[name] / max(now - first, 1e-3)
         self._bars.update(self._ids[name], advance=event.receipt.n_tasks, rate=f"{_short(rate)}voxel/s")
-        if now - self._last_line > LINE_EVERY_S:
+        self._line_now_and_then()
+
+    def _line_now_and_then(self) -> None:
+        if time.monotonic() - self._last_line > LINE_EVERY_S:
             self._line()
 
     def _line(self) -> None:
