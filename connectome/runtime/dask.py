@@ -110,15 +110,16 @@ class DaskRunner:
         limits = {pool: each for pool, each in self._pools.items() if each.minimum < each.maximum}
         return Scaler(self._cluster, limits) if self._cluster is not None and limits else None
 
-    @property
-    def slots(self) -> dict[str, int]:
-        """Batches per pool that may be in flight; none while the scheduler is away."""
+    def slots(self, pool: str, name: str) -> int:
+        """Return how many batches of a pool may be in flight when one of that pass joins them.
+
+        Short ones do not widen the window for long ones, which later passes would wait behind. None while the
+        scheduler is away.
+        """
         if self._client.status != "running":
-            return {}
-        return {
-            pool: slots_per_worker(self._batch_s.get(pool), len(each)) * len(each)
-            for pool, each in self._look().pools.items()
-        }
+            return 0
+        n_workers = len(self._look().pools.get(pool, ()))
+        return slots_per_worker(self._batch_s.get(name), n_workers) * n_workers
 
     def submit(self, batches: Sequence[Batch]) -> None:
         """Send batches to workers, those that are alike together: a graph of its own for each takes Dask longer."""
@@ -192,10 +193,10 @@ class DaskRunner:
         return dict(zip((future.key for future in finished), fetched, strict=True))
 
     def _time(self, outcome: Outcome) -> None:
-        """Follow how long a pool's batches take."""
+        """Follow how long a pass's batches take."""
         if outcome.report is not None and outcome.report.receipt is not None:
-            pool, seconds = outcome.batch.pool, outcome.report.receipt.wall_s
-            self._batch_s[pool] = 0.8 * self._batch_s.get(pool, seconds) + 0.2 * seconds
+            name, seconds = outcome.report.receipt.stage, outcome.report.receipt.wall_s
+            self._batch_s[name] = 0.8 * self._batch_s.get(name, seconds) + 0.2 * seconds
 
     def _outcome(self, batch: Batch, future: Future, patience_s: float) -> Outcome:
         if future.status == "finished":

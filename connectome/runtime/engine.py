@@ -90,9 +90,8 @@ class Runner(Protocol):
     def workers(self) -> Mapping[str, int]:
         """Workers per pool that are there now."""
 
-    @property
-    def slots(self) -> Mapping[str, int]:
-        """Batches per pool that may be in flight."""
+    def slots(self, pool: str, name: str) -> int:
+        """Return how many batches of a pool may be in flight when one of that pass joins them."""
 
     def submit(self, batches: Sequence[Batch]) -> None: ...
     def wait(self, seconds: float) -> Sequence[Outcome]:
@@ -196,24 +195,28 @@ class _Execution:
 
     def _fill(self) -> None:
         """Submit what is ready until the windows are full: second tries first, then the latest pass."""
-        free = {pool: n for pool, slots in self._runner.slots.items() if (n := slots - self._in_flight[pool]) > 0}
         batches: list[Batch] = []
-        for pool in list(free):
-            if pool not in self._watched and self._suspects[pool]:
-                self._watched[pool] = self._suspects[pool].popleft()
-                batches.append(self._batch(pool, [self._watched[pool]]))
-                free[pool] -= 1
-            while free[pool] > 0 and self._again[pool]:
-                batches.append(self._batch(pool, self._pop_again(pool)))
-                free[pool] -= 1
+        for pool in dict.fromkeys((*self._suspects, *self._again)):
+            suspects, waiting = self._suspects[pool], self._again[pool]
+            if pool not in self._watched and suspects and self._has_room(pool, suspects[0].stage):
+                self._watched[pool] = suspects.popleft()
+                batches.append(self._sent(pool, [self._watched[pool]]))
+            while waiting and self._has_room(pool, waiting[0].stage):
+                batches.append(self._sent(pool, self._pop_again(pool)))
         for name, queue in reversed(self._queues.items()):
             pool = self._plan.passes[name].stage.pool
-            while free.get(pool, 0) > 0 and (tasks := queue.pop_ready(self._batch_size, MOST_RUNS)):
-                batches.append(self._batch(pool, tasks))
-                free[pool] -= 1
+            while self._has_room(pool, name) and (tasks := queue.pop_ready(self._batch_size, MOST_RUNS)):
+                batches.append(self._sent(pool, tasks))
         if batches:
-            self._in_flight.update(batch.pool for batch in batches)
             self._runner.submit(batches)
+
+    def _has_room(self, pool: str, name: str) -> bool:
+        """Tell whether a batch of a pass may be sent beside what is in flight."""
+        return self._in_flight[pool] < self._runner.slots(pool, name)
+
+    def _sent(self, pool: str, tasks: Sequence[Task]) -> Batch:
+        self._in_flight[pool] += 1
+        return self._batch(pool, tasks)
 
     def _batch_size(self, task: Task) -> int:
         """How many tasks like this to send together: `BATCH_S` of work, and something for every worker at the end."""
@@ -221,7 +224,7 @@ class _Execution:
         if seconds is None:
             return 1
         n_left = len(self._plan.passes[task.stage]) - self._progress.done[task.stage].count
-        slots = max(1, self._runner.slots.get(self._plan.passes[task.stage].stage.pool, 1))
+        slots = max(1, self._runner.slots(self._plan.passes[task.stage].stage.pool, task.stage))
         return max(1, min(MOST_TASKS, int(BATCH_S / max(seconds, 1e-6)), math.ceil(n_left / slots)))
 
     def _pop_again(self, pool: str) -> list[Task]:

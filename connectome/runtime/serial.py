@@ -23,10 +23,9 @@ class SerialRunner:
         """One, in each pool that the plan asks for."""
         return dict.fromkeys(self._pools, 1)
 
-    @property
-    def slots(self) -> dict[str, int]:
+    def slots(self, pool: str, name: str) -> int:  # noqa: ARG002
         """One task at a time."""
-        return dict.fromkeys(self._pools, 1)
+        return 1
 
     def submit(self, batches: Sequence[Batch]) -> None:
         """Run the tasks now."""

@@ -23,7 +23,7 @@ class Scripted:
 
     def __init__(self, plan, answer, slots=3, seconds=0.01):
         self.plan, self._answer, self._seconds = plan, answer, seconds
-        self.workers, self.slots = {"cpu": 1}, {"cpu": slots}
+        self.workers, self.slots = {"cpu": 1}, lambda pool, _: slots if pool == "cpu" else 0
         self.batches, self.flying = [], deque()
 
     def submit(self, batches):
@@ -176,7 +176,7 @@ def test_a_pool_whose_workers_went_with_all_its_tasks_is_named(tmp_path, monkeyp
     plan, _ = troubled_plan(tmp_path / "run", 3, {"resources": {"gpu": 1}})
     monkeypatch.setattr(engine, "NOBODY_S", 0.0)
     runner = Scripted(plan, None)
-    runner.slots, runner.wait = {"gpu": 3}, lambda _: []
+    runner.slots, runner.wait = lambda *_: 3, lambda _: []
     with pytest.raises(InputError, match="no worker has offered 'gpu'"):
         go(plan, runner)
     assert len(runner.batches) == 3

@@ -48,6 +48,35 @@ def test_short_tasks_fill_the_window_of_a_real_cluster(tmp_path, monkeypatch):
     assert max(sent) > LEAST_SLOTS
 
 
+def test_short_batches_do_not_widen_the_window_for_long_ones(tmp_path, monkeypatch):
+    """Half an hour of blocks would lie before what later passes have ready, and with one worker."""
+    monkeypatch.setattr(engine, "MOST_TASKS", 1)
+    in_flight, most, submit = set(), [], DaskRunner.submit
+    plan, dataset = troubled_plan(tmp_path / "run", 120, {"stage": "beside", "seconds": 1.0}, {})
+
+    def note(self, batches):
+        in_flight.update(task for batch in batches for task in batch.tasks if task.stage == "beside")
+        most.append(len(in_flight))
+        submit(self, batches)
+
+    def hear(event):
+        if isinstance(event, TasksDone) and event.receipt.stage == "beside":
+            in_flight.difference_update(list(plan.passes["beside"].tasks())[number] for number in event.receipt.numbers)
+            if event.receipt.runs[0][0] >= 3:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(DaskRunner, "submit", note)
+    with Cluster({"cpu": 1}) as cluster:
+        cluster.register(KnowsTroubled())
+        runner = DaskRunner(dataset, address=cluster.address)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                execute(plan, runner, Progress(plan), [hear])
+        finally:
+            runner.close()
+    assert 0 < max(most) <= LEAST_SLOTS
+
+
 def test_reports_that_go_with_their_worker_stop_nobody_else(tmp_path, monkeypatch):
     """Dask would compute them anew before it gave any: for ever, where no worker of their pool is left."""
     monkeypatch.setattr(dask, "REPORT_S", 1.0)
