@@ -146,6 +146,7 @@ class Cluster:
             "local_directory": self._scratch.name,
             "security": self.security,
             "silence_logs": logging.ERROR,
+            "config": SETTINGS,  # also for those that come later, when what is set for the start is over
         }
         return {"cls": Nanny, "options": options}
 

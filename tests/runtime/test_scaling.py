@@ -3,12 +3,15 @@
 import io
 from collections import Counter
 
+import dask
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from connectome.commands.options import workers_of
 from connectome.errors import InputError
 from connectome.runtime import scaling
+from connectome.runtime.cluster import SETTINGS, Cluster
 from connectome.runtime.dask import DaskRunner
 from connectome.runtime.engine import execute
 from connectome.runtime.events import Heartbeat, TaskFailed, TasksLost
@@ -114,6 +117,15 @@ def test_a_local_cluster_grows_and_shrinks_and_nothing_is_computed_twice(tmp_pat
     assert shrunk
     assert not any(isinstance(event, TaskFailed | TasksLost) for event in events)
     assert set(Counter(x for word, _, x, *_ in notes_of(log) if word == "begun").values()) == {1}
+
+
+def test_workers_that_come_later_have_the_same_settings():
+    with Cluster({"cpu": 1}) as cluster:
+        cluster.scale("cpu", 2)
+        with Client(cluster.address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+            found = client.run(lambda: {key: dask.config.get(key) for key in SETTINGS})
+    assert list(found.values()) == [SETTINGS, SETTINGS]
 
 
 def test_limits_are_read_and_checked(stored_affinities, tmp_path):
