@@ -132,8 +132,8 @@ def _codes(ledger: Ledger) -> set[str]:
         elif record["kind"] == "receipt":
             codes.setdefault(record["stage"], set()).add(code)
         elif record["kind"] == "reset":
-            for name in record["stages"]:
-                codes.pop(name, None)
+            struck = frozenset().union(*(members_of(name) for name in record["stages"]))
+            codes = {name: made for name, made in codes.items() if not members_of(name) & struck}
     return set[str]().union(*codes.values())
 
 

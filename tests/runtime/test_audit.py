@@ -8,7 +8,7 @@ import pytest
 
 from connectome import cli
 from connectome.errors import InputError
-from connectome.runtime.audit import audit
+from connectome.runtime.audit import _codes, audit
 from connectome.runtime.engine import execute
 from connectome.runtime.events import TasksDone
 from connectome.runtime.prepare import prepare
@@ -78,6 +78,17 @@ def test_what_other_code_made_is_said(folder):
     found = audit(str(folder))
     assert found.sentences == []
     assert [remark in text for text in found.remarks] == [True]
+
+
+def test_code_whose_results_were_struck_is_none_that_made_them():
+    class Written:
+        def legible_records(self):
+            for code in ("old", "new"):
+                yield {"kind": "reset", "stages": ["fragments", "fragments.reduce", "fragments.expand"]}
+                yield {"kind": "session", "code": code}
+                yield {"kind": "receipt", "stage": "affinities+fragments"}
+
+    assert _codes(Written()) == {"new"}
 
 
 def test_a_run_that_stopped_is_told_to_go_on(stored_affinities, tmp_path):
