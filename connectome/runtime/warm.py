@@ -26,6 +26,7 @@ from connectome.kernels.label_numbers import number_labels
 from connectome.kernels.mutex_tree import MutexChannels, expand_mutex_names, mutex_block, reduce_mutexes
 from connectome.kernels.mutex_watershed import mutex_watershed
 from connectome.kernels.relabel import relabel, relabel_pyramid
+from connectome.kernels.shape_descriptors import shape_descriptors
 from connectome.models.subvolumes import Subvolumes, name_objects
 from connectome.runtime.run import run
 from connectome.stages import Stage, registry
@@ -92,6 +93,7 @@ def _call_all() -> None:
         channels = np.repeat(Volume.open(affinities).read(Box.of_shape(SHAPE)), 2, axis=0)
     _pool()
     _measure(labels)
+    shape_descriptors(labels, (1.0, 1.0, 1.0))
     _segment_by_mutexes(channels)
     _join_objects(labels)
 
