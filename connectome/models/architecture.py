@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from connectome.geometry import Halo, Triple, as_triple
 
 Span = tuple[int, int]
+HeadName = Literal["affinities", "long_range", "shape_descriptors", "classes"]
+ClassName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+N_AFFINITIES, N_SHAPE_DESCRIPTORS = 3, 10
 
 
 class Level(BaseModel):
@@ -32,8 +35,17 @@ class Level(BaseModel):
     """Factor (z, y, x) to the next level; none at the deepest level."""
 
 
+@dataclass(frozen=True)
+class Head:
+    """One 1 x 1 x 1 convolution on the finest features: what it gives, and whether it is only learned."""
+
+    name: HeadName
+    n_channels: int
+    is_auxiliary: bool = False
+
+
 class Architecture(BaseModel):
-    """A valid (unpadded) U-Net that predicts affinities; levels run from fine to coarse."""
+    """A valid (unpadded) U-Net with one or more heads; levels run from fine to coarse."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -41,6 +53,31 @@ class Architecture(BaseModel):
     """The resolutions, finest first."""
     long_range: tuple[int, ...] = ()
     """Distances in voxels of the auxiliary affinities, learned but never predicted."""
+    affinities: bool = True
+    """Whether nearest-neighbour affinities are predicted."""
+    shape_descriptors: bool = False
+    """Whether local shape descriptors are learned as an auxiliary; never predicted."""
+    classes: tuple[ClassName, ...] = ()
+    """Names of masks whose probability is predicted, such as membrane or mitochondrion."""
+
+    @model_serializer(mode="wrap")
+    def _serialise(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Networks made before there were heads have none: what is said of them, and its hash, stays as it was.
+        content: dict[str, Any] = handler(self)
+        late = ("affinities", "shape_descriptors", "classes")
+        return {
+            k: v for k, v in content.items() if k not in late or getattr(self, k) != type(self).model_fields[k].default
+        }
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if not self.affinities and not self.classes:
+            raise ValueError("the network predicts nothing: leave affinities true, or name classes")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must have different names, got {self.classes}: name each once")
+        if self.long_range and not self.affinities:
+            raise ValueError(f"long_range is {self.long_range} without affinities: leave one away, or set the other")
+        return self
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
@@ -57,6 +94,25 @@ class Architecture(BaseModel):
             if level.pool is not None and min(level.pool) < 1:
                 raise ValueError(f"level {depth}: pool factors must be positive, got {level.pool}")
         return self
+
+    def heads(self, *, auxiliary: bool) -> tuple[Head, ...]:
+        """Return the heads in the order of their channels, with those that are only learned if `auxiliary`."""
+        heads = [
+            Head("affinities", N_AFFINITIES * self.affinities),
+            Head("long_range", N_AFFINITIES * len(self.long_range), is_auxiliary=True),
+            Head("shape_descriptors", N_SHAPE_DESCRIPTORS * self.shape_descriptors, is_auxiliary=True),
+            Head("classes", len(self.classes)),
+        ]
+        return tuple(head for head in heads if head.n_channels and (auxiliary or not head.is_auxiliary))
+
+    def channels(self, *, auxiliary: bool) -> dict[HeadName, slice]:
+        """Return where the channels of each head lie."""
+        slices: dict[HeadName, slice] = {}
+        start = 0
+        for head in self.heads(auxiliary=auxiliary):
+            slices[head.name] = slice(start, start + head.n_channels)
+            start += head.n_channels
+        return slices
 
     @property
     def stride(self) -> Triple:
@@ -125,7 +181,8 @@ class Architecture(BaseModel):
                 shape = _shrink(shape, kernel)
                 total += 2 * channels * level.features * math.prod(kernel) * math.prod(shape)
                 channels = level.features
-        return (total + 2 * channels * 3 * math.prod(shape)) / math.prod(output_shape)
+        n_predicted = sum(head.n_channels for head in self.heads(auxiliary=False))
+        return (total + 2 * channels * n_predicted * math.prod(shape)) / math.prod(output_shape)
 
     def _pools(self) -> list[Triple]:
         return [(1, 1, 1), *(level.pool for level in self.levels if level.pool is not None)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 Image = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 
 
 class Augmentation(BaseModel):
@@ -45,13 +45,13 @@ class Augmentation(BaseModel):
             return None
         return _random_matrix(self.warp_degrees, self.warp_stretch, random)
 
-    def orient(self, image: Image, labels: Labels, random: np.random.Generator) -> tuple[Image, Labels]:
-        """Apply one random symmetry to image and labels alike."""
+    def orient(self, arrays: Sequence[npt.NDArray[Any]], random: np.random.Generator) -> list[npt.NDArray[Any]]:
+        """Apply one random symmetry to the last three axes of all arrays alike."""
         if self.symmetry == "none":
-            return image, labels
-        axes = random.permutation(3) if self.symmetry == "cube" else [0, *(1 + random.permutation(2))]
-        flips = tuple(slice(None, None, step) for step in random.choice([-1, 1], size=3))
-        return image.transpose(axes)[flips], labels.transpose(axes)[flips]
+            return list(arrays)
+        axes = random.permutation(3) if self.symmetry == "cube" else np.array([0, *(1 + random.permutation(2))])
+        flips = random.choice([-1, 1], size=3)
+        return [_turned(each, axes, flips) for each in arrays]
 
     def degrade(self, image: Image, random: np.random.Generator) -> Image:
         """Change the intensities of a normalised image (mean 0, standard deviation 1)."""
@@ -73,6 +73,13 @@ class Augmentation(BaseModel):
         exponent = np.float32(np.exp(random.uniform(-self.gamma, self.gamma)))
         unit = np.clip((image + 4) / 8, 0, 1)
         return np.asarray(np.power(unit, exponent) * 8 - 4, np.float32)
+
+
+def _turned(array: npt.NDArray[Any], axes: npt.NDArray[np.int64], flips: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Permute the last three axes, then flip them."""
+    front = array.ndim - 3
+    turned = array.transpose(*range(front), *(front + int(axis) for axis in axes))
+    return np.flip(turned, tuple(front + axis for axis in range(3) if flips[axis] < 0))
 
 
 def _random_matrix(degrees: float, stretch: float, random: np.random.Generator) -> npt.NDArray[np.float64]:

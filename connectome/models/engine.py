@@ -69,7 +69,7 @@ def run_tile(
 
     Returns
     -------
-    Affinities (3, z, y, x), uint8: probability times 255, rounded last.
+    What the network predicts (c, z, y, x), uint8: probability times 255, rounded last.
     """
     if torch.get_num_threads() != 1:
         # The scheduler owns the cores, and sums would depend on how many threads share them.
@@ -109,14 +109,14 @@ def _mean_over_mirrors(module: UNet, image: Tensor) -> Tensor:
 
     In a mirrored image the lower voxel of a pair is the higher one, so along a mirrored axis its
     affinity lands one voxel too low and is moved up. The tile's first plane then has no such value:
-    there the mean is over the mirrors that leave that axis alone.
+    there the mean is over the mirrors that leave that axis alone. Classes stay where they are.
     """
     total, count = None, None
     for flips in product((False, True), repeat=3):
         axes = [axis for axis, flipped in enumerate(flips) if flipped]
         probability = _probability(module, image.flip(axes)).flip([1 + axis for axis in axes])
         weight = torch.ones_like(probability)
-        for axis in axes:
+        for axis in axes if module.architecture.affinities else ():
             probability[axis] = probability[axis].roll(1, axis)
             probability[axis].select(axis, 0).zero_()
             weight[axis].select(axis, 0).zero_()

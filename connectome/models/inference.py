@@ -1,4 +1,4 @@
-"""Affinities of any box of a volume, the same bytes whatever the box (exact-segmentation.md, section 8)."""
+"""Affinities and classes of any box of a volume, the same bytes whatever the box (exact-segmentation.md, section 8)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box, as_triple
+from connectome.models.architecture import HeadName
 from connectome.models.manifest import Network
 from connectome.models.tiles import gather, tiles_of
 
 Image = npt.NDArray[np.uint8]
-Affinities = npt.NDArray[np.uint8]
+Predicted = npt.NDArray[np.uint8]
 
 RECENT_BYTES = 64_000_000
 """Memory for recent tiles: blocks smaller than a tile ask for the same one several times in a row."""
@@ -27,10 +28,17 @@ def image_box(network: Network, domain: Box, box: Box) -> Box:
     return network.image_box(domain, box)
 
 
-def predict_affinities(
-    network: Network, image: Image, read_box: Box, domain: Box, box: Box, *, mirrored: bool = False
-) -> Affinities:
-    """Predict the affinities of a box.
+def predict(
+    network: Network,
+    image: Image,
+    read_box: Box,
+    domain: Box,
+    box: Box,
+    *,
+    head: HeadName = "affinities",
+    mirrored: bool = False,
+) -> Predicted:
+    """Predict one head of a network in a box.
 
     Parameters
     ----------
@@ -44,21 +52,37 @@ def predict_affinities(
         The whole volume: it anchors the tiles and is where reflection begins.
     box
         What to predict, inside the domain.
+    head
+        ``affinities`` or ``classes``. Both cost what one costs: tiles are remembered with all their channels.
     mirrored
         Average the predictions of the eight mirrored tiles: better, for eight times the work.
 
     Returns
     -------
-    Affinities (3, z, y, x) along z, y, x, uint8, 255 = same cell, stored at the higher-index voxel.
+    uint8 array (c, z, y, x). Affinities along z, y, x: 255 = same cell, stored at the higher-index voxel. Classes in
+    the order of the architecture: probability times 255.
+
+    Raises
+    ------
+    InputError
+        If the network has no such head, or the image is not uint8.
     """
     _check_boxes(network, image, read_box, domain, box)
-    affinities = np.empty((3, *box.shape), np.uint8)
+    channels = network.channels(head)
+    values = np.empty((channels.stop - channels.start, *box.shape), np.uint8)
     for tile in tiles_of(box, domain, network.manifest.tile, network.architecture.stride):
         part = tile.intersect(box)
         predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain), mirrored)
         inside = part.relative_to(box.start).slices
-        affinities[(slice(None), *inside)] = predicted[(slice(None), *part.relative_to(tile.start).slices)]
-    return affinities
+        values[(slice(None), *inside)] = predicted[(channels, *part.relative_to(tile.start).slices)]
+    return values
+
+
+def predict_affinities(
+    network: Network, image: Image, read_box: Box, domain: Box, box: Box, *, mirrored: bool = False
+) -> Predicted:
+    """Predict the affinities of a box; parameters as of `predict`."""
+    return predict(network, image, read_box, domain, box, head="affinities", mirrored=mirrored)
 
 
 def engine_name() -> str:
@@ -83,16 +107,16 @@ class _RecentTiles:
     """The last few tiles, found by the content of their image: a saving that cannot change a result."""
 
     def __init__(self) -> None:
-        self._tiles: OrderedDict[bytes, Affinities] = OrderedDict()
+        self._tiles: OrderedDict[bytes, Predicted] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: bytes) -> Affinities | None:
+    def get(self, key: bytes) -> Predicted | None:
         with self._lock:
             if key in self._tiles:
                 self._tiles.move_to_end(key)
             return self._tiles.get(key)
 
-    def put(self, key: bytes, tile: Affinities) -> None:
+    def put(self, key: bytes, tile: Predicted) -> None:
         with self._lock:
             self._tiles[key] = tile
             while sum(kept.nbytes for kept in self._tiles.values()) > RECENT_BYTES:
@@ -111,7 +135,7 @@ def forget_tiles() -> None:
     _recent.clear()
 
 
-def _predict_tile(network: Network, image: Image, mirrored: bool) -> Affinities:
+def _predict_tile(network: Network, image: Image, mirrored: bool) -> Predicted:
     from connectome.models.engine import available_engine, run_tile
 
     engine = available_engine()

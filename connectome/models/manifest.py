@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from connectome.errors import InputError
 from connectome.geometry import Box, Halo, Triple
 from connectome.models import tiles
-from connectome.models.architecture import Architecture
+from connectome.models.architecture import Architecture, HeadName
 
 SHIPPED = Path(__file__).parent / "networks"
 CHANNELS = ("affinity_z", "affinity_y", "affinity_x")
@@ -46,8 +46,14 @@ class Channel(Part):
 
     name: str
     """Name of the channel."""
-    offset: Triple
-    """Voxel (z, y, x) whose affinity to this one the channel holds."""
+    offset: Triple | None = None
+    """Voxel (z, y, x) whose affinity to this one the channel holds; none for a class."""
+
+
+def channels_of(architecture: Architecture) -> tuple[Channel, ...]:
+    """Return the channels that a network of this architecture predicts, in order."""
+    affinities = [Channel(name=name, offset=offset) for name, offset in zip(CHANNELS, OFFSETS, strict=True)]
+    return (*(affinities if architecture.affinities else ()), *(Channel(name=name) for name in architecture.classes))
 
 
 class Provenance(Part):
@@ -77,7 +83,7 @@ class Manifest(Part):
     voxel_size_tolerance: float = Field(gt=0)
     """Largest relative deviation from it."""
     dtype: Literal["uint8"] = "uint8"
-    """Grey values of the image, and affinities (0 = apart, 255 = together)."""
+    """Grey values of the image, affinities (0 = apart, 255 = together) and probabilities of classes."""
     normalisation: Normalisation
     """Of the image."""
     channels: tuple[Channel, ...]
@@ -111,8 +117,14 @@ class Manifest(Part):
                 raise ValueError(
                     f"{key} is {getattr(self, key)}, but the architecture gives {wanted}: correct the manifest"
                 )
-        if tuple(channel.offset for channel in self.channels) != OFFSETS:
-            raise ValueError(f"channels must have the offsets {OFFSETS} in this order: correct the manifest")
+        offsets = [channel.offset for channel in channels_of(self.architecture)]
+        if [channel.offset for channel in self.channels] != offsets:
+            raise ValueError(f"channels must have the offsets {offsets} in this order: correct the manifest")
+        classes = tuple(channel.name for channel in self.channels if channel.offset is None)
+        if classes != self.architecture.classes:
+            raise ValueError(
+                f"classes are {classes}, but the architecture has {self.architecture.classes}: correct one"
+            )
         self.architecture.input_shape(self.tile)
         return self
 
@@ -143,6 +155,16 @@ class Network:
         keys = {"weights_sha256", "normalisation", "tile", "architecture"}
         described = json.dumps(self.manifest.model_dump(mode="json", include=keys), sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
+
+    def channels(self, head: HeadName) -> slice:
+        """Return the channels of ``affinities`` or ``classes``; raise InputError if the network has no such head."""
+        channels = self.architecture.channels(auxiliary=False)
+        if head not in channels:
+            raise InputError(
+                f"network {self.name!r} predicts no {head}, but {' and '.join(channels)}: choose another network, or "
+                "train one that does (connectome train)"
+            )
+        return channels[head]
 
     def check_voxel_size(self, voxel_size_nm: Sequence[float]) -> None:
         """Raise InputError if images of this voxel size (zyx) are not what the network knows."""

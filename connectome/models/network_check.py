@@ -11,7 +11,7 @@ import torch
 from connectome.geometry import Box, Triple, as_triple
 from connectome.models.architecture import Architecture, Level
 from connectome.models.engine import available_engine, run_tile
-from connectome.models.inference import forget_tiles, predict_affinities
+from connectome.models.inference import forget_tiles, predict
 from connectome.models.manifest import Network
 from connectome.models.unet import UNet
 
@@ -68,7 +68,7 @@ def check_network(network: Network, seed: int = 0) -> list[Proof]:
         Proof(
             "stride",
             f"shifts by {_sizes(manifest.stride)} commute",
-            f"{differing:.2%} of affinities differ, by {largest} of 255 at most",
+            f"{differing:.2%} of values differ, by {largest} of 255 at most",
             largest <= ROUNDING,
         ),
         Proof(
@@ -146,7 +146,7 @@ def _boxed(network: Network, random: np.random.Generator) -> tuple[int, int]:
         as_triple([n + s for n, s in zip(network.manifest.tile, network.architecture.stride, strict=True)])
     )
     image = _tissue(domain.shape, random)
-    whole = predict_affinities(network, image, domain, domain, domain)
+    whole = _predict(network, image, domain, domain)
     cuts = [n // 3 for n in domain.shape]
     boxes = []
     for axis in range(3):
@@ -155,9 +155,15 @@ def _boxed(network: Network, random: np.random.Generator) -> tuple[int, int]:
     n_other = 0
     for box in boxes:
         forget_tiles()
-        predicted = predict_affinities(network, image, domain, domain, box)
+        predicted = _predict(network, image, domain, box)
         n_other += int(np.count_nonzero(predicted != whole[(slice(None), *box.slices)]))
     return len(boxes), n_other
+
+
+def _predict(network: Network, image: npt.NDArray[np.uint8], domain: Box, box: Box) -> npt.NDArray[np.uint8]:
+    """Return all that a network predicts in a box."""
+    heads = network.architecture.heads(auxiliary=False)
+    return np.concatenate([predict(network, image, domain, domain, box, head=head.name) for head in heads])
 
 
 def _tissue(shape: Triple, random: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from connectome.models.manifest import CHANNELS, OFFSETS, Channel, Manifest, Normalisation, Provenance, write_manifest
+from connectome.models.manifest import Manifest, Normalisation, Provenance, channels_of, write_manifest
 from connectome.models.training_config import Training
 from connectome.models.unet import UNet
 
@@ -43,7 +43,7 @@ def release(
         voxel_size_nm=config.voxel_size_nm,
         voxel_size_tolerance=config.voxel_size_tolerance,
         normalisation=Normalisation(mean=normalisation[0], standard_deviation=normalisation[1]),
-        channels=tuple(Channel(name=name, offset=offset) for name, offset in zip(CHANNELS, OFFSETS, strict=True)),
+        channels=channels_of(architecture),
         tile=config.tile,
         stride=architecture.stride,
         receptive_field=architecture.receptive_field,

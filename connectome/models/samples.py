@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,45 +12,82 @@ import torch
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Triple, as_triple
-from connectome.models.architecture import Architecture
+from connectome.kernels.shape_descriptors import shape_descriptors
 from connectome.models.augmentation import Augmentation
-from connectome.models.targets import affinity_targets, offsets_of
+from connectome.models.targets import UNKNOWN, affinity_targets, class_targets, offsets_of
 from connectome.models.tiles import gather
+from connectome.models.training_config import Training
 from connectome.models.warping import Matrix, warp_image, warp_labels
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch: normalised image (z, y, x), and target and mask (channel, z, y, x)."""
+    """One patch: normalised image (z, y, x), and target and mask (channel, z, y, x) in the order of the heads."""
 
     image: npt.NDArray[np.float32]
-    same: npt.NDArray[np.bool_]
+    target: npt.NDArray[np.float32]
     known: npt.NDArray[np.bool_]
 
 
-class LabelledImage:
-    """An image with dense labels, padded so that every labelled voxel can be an output voxel.
+@dataclass(frozen=True)
+class Patch:
+    """What a tile reads of the image, its labels with margin, and its class masks (class, z, y, x)."""
 
-    The image is reflected at its ends, as at inference; the labels are padded by 0 (unlabelled).
+    image: npt.NDArray[Any]
+    labels: Labels
+    masks: Masks
+
+
+class LabelledImage:
+    """An image with what is known of it, padded so that every labelled voxel can be an output voxel.
+
+    The image is reflected at its ends, as at inference; labels are padded by 0 (unlabelled).
+
+    Parameters
+    ----------
+    image
+        Image (z, y, x), uint8.
+    labels
+        Dense labels of the same shape, 0 where unlabelled; none if there are none.
+    config
+        Architecture, and how wide the margin of the labels must be.
+    classes
+        Masks by class, of the same shape: 0, 1 or `UNKNOWN`. What is not given is unknown.
     """
 
-    def __init__(self, image: Image, labels: npt.NDArray[Any], architecture: Architecture) -> None:
-        if image.shape != labels.shape or image.ndim != 3:
-            raise InputError(
-                f"image and labels must be two arrays (z, y, x) of one shape, got {image.shape} and "
-                f"{labels.shape}: give the same box of both"
-            )
+    def __init__(
+        self,
+        image: Image,
+        labels: npt.NDArray[Any] | None,
+        config: Training,
+        classes: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        masks = {} if classes is None else dict(classes)
+        for name, array in (("labels", labels), *masks.items()):
+            if image.ndim != 3 or (array is not None and image.shape != array.shape):
+                raise InputError(
+                    f"image and {name} must be two arrays (z, y, x) of one shape, got {image.shape} and "
+                    f"{image.shape if array is None else array.shape}: give the same box of both"
+                )
         if image.dtype != np.uint8:
             raise InputError(f"the image must be uint8, got {image.dtype}: convert it when it is ingested")
         self.shape = as_triple(image.shape)
-        self.architecture = architecture
-        self.margin = max((1, *architecture.long_range))
+        self.config, self.architecture = config, config.architecture
+        self.margin = config.label_margin
         domain = Box.of_shape(self.shape)
-        self.image = gather(image, (0, 0, 0), domain.grow(architecture.halo), domain)
-        self.labels = np.pad(labels.astype(np.int64), self.margin)
+        self.image = gather(image, (0, 0, 0), domain.grow(self.architecture.halo), domain)
+        known = np.zeros(self.shape, np.int64) if labels is None else labels.astype(np.int64)
+        self.labels = np.pad(known, [(n, n) for n in self.margin])
+        unknown = np.full(self.shape, UNKNOWN, np.uint8)
+        names = self.architecture.classes
+        self.masks = np.empty((len(names), *self.shape), np.uint8)
+        for name, mask in zip(names, self.masks, strict=True):
+            mask[:] = masks.get(name, unknown)
+        self.inside = {name: np.flatnonzero(mask == 1) for name, mask in zip(names, self.masks, strict=True)}
         self.whole = torch.from_numpy(image.astype(np.float32))[None, None]
 
     def check_patch(self, output: Triple) -> None:
@@ -67,18 +104,19 @@ class LabelledImage:
         inside = self.image[Box.of_shape(self.shape).shift(halo.low).slices]
         return float(inside.mean()), float(inside.std())
 
-    def cut(self, start: Triple, output: Triple) -> tuple[Image, Labels]:
-        """Return the image that the tile at `start` reads, and its labels with margin."""
+    def cut(self, start: Triple, output: Triple) -> Patch:
+        """Return what there is at the tile at `start`."""
         read = self.architecture.input_shape(output)
-        wide = [n + 2 * self.margin for n in output]
-        return self.image[_at(start, read)], self.labels[_at(start, wide)]
+        wide = [n + 2 * m for n, m in zip(output, self.margin, strict=True)]
+        return Patch(self.image[_at(start, read)], self.labels[_at(start, wide)], self.masks[:, *_at(start, output)])
 
-    def cut_warped(self, start: Triple, output: Triple, matrix: Matrix) -> tuple[npt.NDArray[np.float32], Labels]:
+    def cut_warped(self, start: Triple, output: Triple, matrix: Matrix) -> Patch:
         """Return the same about the same middle, along axes that `matrix` turns and stretches."""
         middle = [a + (n - 1) / 2 for a, n in zip(start, output, strict=True)]
         image = warp_image(self.whole, middle, matrix, self.architecture.input_shape(output))
-        wide = as_triple([n + 2 * self.margin for n in output])
-        return image, warp_labels(self.labels, [m + self.margin for m in middle], matrix, wide)
+        wide = as_triple([n + 2 * m for n, m in zip(output, self.margin, strict=True)])
+        labels = warp_labels(self.labels, [c + m for c, m in zip(middle, self.margin, strict=True)], matrix, wide)
+        return Patch(image, labels, warp_labels(self.masks, middle, matrix, output, UNKNOWN))
 
 
 def draw_sample(
@@ -88,22 +126,86 @@ def draw_sample(
     augmentation: Augmentation | None,
     random: np.random.Generator,
 ) -> Sample:
-    """Draw one patch, uniformly over all places of all images."""
+    """Draw one patch: uniformly over all places of all images, or about a voxel of a class that asks for it."""
+    source, start = _draw_place(images, output, random)
+    matrix = None if augmentation is None else augmentation.draw_warp(random)
+    patch = source.cut(start, output) if matrix is None else source.cut_warped(start, output, matrix)
+    mean, deviation = normalisation
+    image = ((patch.image.astype(np.float32) - mean) / deviation).astype(np.float32)
+    labels, masks = patch.labels, patch.masks
+    if augmentation is not None:
+        image = augmentation.degrade(image, random)
+        image, labels, masks = augmentation.orient((image, labels, masks), random)
+    return Sample(np.ascontiguousarray(image), *targets(source.config, labels, masks))
+
+
+def targets(config: Training, labels: Labels, masks: Masks) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return what all heads shall give for a patch, and where that is known.
+
+    Parameters
+    ----------
+    config
+        Which heads there are.
+    labels
+        Labels with `config.label_margin` voxels (z, y, x) around the patch; 0 is unlabelled.
+    masks
+        Masks (class, z, y, x) of the patch: 0, 1 or `UNKNOWN`.
+
+    Returns
+    -------
+    target, known
+        Arrays (channel, z, y, x) in the order of `Architecture.heads`.
+    """
+    architecture, margin = config.architecture, config.label_margin
+    same, known = affinity_targets(labels, offsets_of(architecture.long_range) * architecture.affinities, margin)
+    parts: list[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]] = [(same, known)]
+    if architecture.shape_descriptors:
+        own = config.descriptor_margin
+        around = [m - n for m, n in zip(margin, own, strict=True)]
+        near = labels[tuple(slice(a, n - a) for a, n in zip(around, labels.shape, strict=True))]
+        options = config.shape_descriptors
+        described = shape_descriptors(near, options.sigma(config.voxel_size_nm), options.step)
+        inner = near[tuple(slice(m, n - m) for m, n in zip(own, near.shape, strict=True))]
+        parts.append((described, np.broadcast_to(inner != 0, described.shape)))
+    parts.append(class_targets(masks))
+    target, mask = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return target.astype(np.float32), mask
+
+
+def _draw_place(
+    images: Sequence[LabelledImage], output: Triple, random: np.random.Generator
+) -> tuple[LabelledImage, Triple]:
+    focused = _draw_focused(images, output, random)
+    if focused is not None:
+        return focused
     places = [[n - p + 1 for n, p in zip(image.shape, output, strict=True)] for image in images]
     weights = np.array([np.prod(place) for place in places], np.float64)
     chosen = random.choice(len(images), p=weights / weights.sum())
-    source = images[chosen]
-    start = as_triple([int(random.integers(n)) for n in places[chosen]])
-    matrix = None if augmentation is None else augmentation.draw_warp(random)
-    raw, labels = source.cut(start, output) if matrix is None else source.cut_warped(start, output, matrix)
-    mean, deviation = normalisation
-    image = ((raw.astype(np.float32) - mean) / deviation).astype(np.float32)
-    if augmentation is not None:
-        image = augmentation.degrade(image, random)
-        image, labels = augmentation.orient(image, labels, random)
-    offsets = offsets_of(source.architecture.long_range)
-    same, known = affinity_targets(labels, offsets, source.margin)
-    return Sample(np.ascontiguousarray(image), same, known)
+    return images[chosen], as_triple([int(random.integers(n)) for n in places[chosen]])
+
+
+def _draw_focused(
+    images: Sequence[LabelledImage], output: Triple, random: np.random.Generator
+) -> tuple[LabelledImage, Triple] | None:
+    """Draw a voxel of a class that wants patches of its own, and a patch that holds it; None for a free place."""
+    config = images[0].config
+    names = config.architecture.classes
+    shares = [config.class_head(name).focus for name in names]
+    if not any(shares):
+        return None
+    number = int(np.searchsorted(np.cumsum(shares), random.random(), side="right"))
+    if number == len(names):
+        return None
+    sizes = np.array([image.inside[names[number]].size for image in images])
+    if not sizes.any():
+        return None
+    source = images[random.choice(len(images), p=sizes / sizes.sum())]
+    voxel = np.unravel_index(int(random.choice(source.inside[names[number]])), source.shape)
+    start = [
+        min(max(int(v) - int(random.integers(p)), 0), n - p)
+        for v, p, n in zip(voxel, output, source.shape, strict=True)
+    ]
+    return source, as_triple(start)
 
 
 def _at(start: Triple, shape: Sequence[int]) -> tuple[slice, ...]:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from connectome.geometry import Triple
 
 Labels = npt.NDArray[np.int64]
+UNKNOWN = 2
+"""Of a class mask: where nobody has looked."""
 
 
 def offsets_of(long_range: Sequence[int]) -> list[Triple]:
@@ -21,14 +23,14 @@ def offsets_of(long_range: Sequence[int]) -> list[Triple]:
 
 
 def affinity_targets(
-    labels: Labels, offsets: Sequence[Triple], margin: int
+    labels: Labels, offsets: Sequence[Triple], margin: Triple
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Tell for every voxel whether it belongs to the same object as the voxel `offset` below it.
 
     Parameters
     ----------
     labels
-        Labels (z, y, x) with `margin` extra voxels on every side; 0 is unlabelled.
+        Labels with `margin` extra voxels (z, y, x) on every side; 0 is unlabelled.
     offsets
         Offset of each channel in voxels; an affinity is stored at the higher-index voxel.
     margin
@@ -39,7 +41,7 @@ def affinity_targets(
     same, known
         Two arrays (channel, z, y, x): the target, and whether both ends are labelled.
     """
-    inner = tuple(slice(margin, n - margin) for n in labels.shape)
+    inner = tuple(slice(m, n - m) for m, n in zip(margin, labels.shape, strict=True))
     here = labels[inner]
     same = np.empty((len(offsets), *here.shape), np.bool_)
     known = np.empty_like(same)
@@ -48,6 +50,13 @@ def affinity_targets(
         same[channel] = here == there
         known[channel] = (here != 0) & (there != 0)
     return same, known
+
+
+def class_targets(
+    masks: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return target and mask of classes from masks (class, z, y, x) that hold 0, 1 or `UNKNOWN`."""
+    return masks == 1, masks != UNKNOWN
 
 
 def absorb_enclosed(labels: Labels, max_voxels: int, min_share: float) -> Labels:

@@ -7,25 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from connectome.errors import InputError
-from connectome.geometry import Box
 from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from connectome.models.losses import head_losses
 from connectome.models.release import release
 from connectome.models.samples import LabelledImage, Sample, draw_sample
-from connectome.models.targets import absorb_enclosed
-from connectome.models.training_config import Source, Training
+from connectome.models.sources import Generate, Read, load_source
+from connectome.models.training_config import Training
 from connectome.models.unet import UNet
-
-Read = Callable[[str], npt.NDArray[Any]]
-Generate = Callable[[Box, int], tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]]
 
 VALIDATION_PATCHES = 6
 NOT_IDENTITY = {
@@ -98,29 +91,6 @@ def train(
     return release(folder, config, trainer.normalisation, trainer.state.average, figures)
 
 
-def load_source(source: Source, config: Training, read: Read, generate: Generate | None) -> LabelledImage:
-    """Read or generate one labelled volume and join its organelles to their cells."""
-    if source.phantom_seed is not None:
-        if generate is None:
-            raise ValueError("the configuration asks for a phantom: give train() a generator")
-        assert source.box is not None
-        image, labels = generate(Box.parse(source.box), source.phantom_seed)
-    else:
-        assert source.image is not None
-        assert source.labels is not None
-        image, labels = read(source.image), read(source.labels)
-        if source.box is not None:
-            box = Box.parse(source.box)
-            for name, array in ((source.image, image), (source.labels, labels)):
-                if not Box.of_shape(array.shape).contains(box):
-                    raise InputError(f"box {box} leaves {name} of shape {array.shape}: choose one inside")
-            image, labels = image[box.slices], labels[box.slices]
-    absorbed = absorb_enclosed(labels.astype(np.int64), config.absorb_below, config.absorb_share)
-    labelled = LabelledImage(image, absorbed, config.architecture)
-    labelled.check_patch(config.patch)
-    return labelled
-
-
 class Trainer:
     """The state of one run: network, averaged weights, optimiser and how far it is."""
 
@@ -187,20 +157,14 @@ class Trainer:
         return float(loss.detach())
 
     def loss(self, network: UNet, samples: Sequence[Sample]) -> Tensor:
-        """Weighted cross entropy of nearest-neighbour affinities plus the auxiliary ones."""
+        """Return the sum of the heads' losses."""
         image = torch.from_numpy(np.stack([sample.image for sample in samples])[:, None])
-        same = torch.from_numpy(np.stack([sample.same for sample in samples]))
+        target = torch.from_numpy(np.stack([sample.target for sample in samples]))
         known = torch.from_numpy(np.stack([sample.known for sample in samples]))
         image = image.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(image)
-        logits = logits.float()
-        weight = torch.where(same[:, :3], 1.0, self.config.boundary_weight) * known[:, :3]
-        loss = _mean_entropy(logits[:, :3], same[:, :3], weight)
-        if logits.shape[1] > 3:
-            far = _mean_entropy(logits[:, 3:], same[:, 3:], known[:, 3:].float())
-            loss = loss + self.config.long_range_weight * far
-        return loss
+        return torch.stack(list(head_losses(self.config, logits.float(), target, known).values())).sum()
 
     @torch.no_grad()
     def validate(self) -> float | None:
@@ -225,8 +189,3 @@ class Trainer:
         decay = min(self.config.average_decay, (1 + self.state.progress.step) / (10 + self.state.progress.step))
         for mean, value in zip(self.state.average.parameters(), self.state.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-
-
-def _mean_entropy(logits: Tensor, same: Tensor, weight: Tensor) -> Tensor:
-    entropy = functional.binary_cross_entropy_with_logits(logits, same.float(), weight=weight, reduction="sum")
-    return entropy / weight.sum().clamp(min=1.0)

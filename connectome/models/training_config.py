@@ -7,19 +7,24 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from connectome.geometry import Box, Triple
-from connectome.models.architecture import Architecture
+from connectome.kernels.shape_descriptors import descriptor_margin
+from connectome.models.architecture import Architecture, ClassName
 from connectome.models.augmentation import Augmentation
 
 
 class Source(BaseModel):
-    """One labelled volume: an image and its labels, or a phantom."""
+    """One labelled volume: an image with what is known of it, or a phantom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     image: str | None = None
     """Volume of the image (`url#name`), uint8."""
     labels: str | None = None
-    """Volume of dense labels, 0 where unlabelled."""
+    """Volume of dense labels, 0 where unlabelled; affinities and shape descriptors are learned from it."""
+    classes: dict[ClassName, str] = {}
+    """Volumes of the classes that are labelled here: 0 elsewhere, any other value inside."""
+    unknown: int | None = None
+    """Value of those volumes where nobody has looked."""
     phantom_seed: int | None = None
     """Seed of a phantom, in place of image and labels."""
     box: str | None = None
@@ -32,12 +37,45 @@ class Source(BaseModel):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        volumes = (self.image is not None) + (self.labels is not None)
-        if self.phantom_seed is None and volumes != 2:
-            raise ValueError("a source wants both image and labels, or a phantom_seed: add what is missing")
-        if self.phantom_seed is not None and (volumes or self.box is None):
-            raise ValueError("a phantom source wants phantom_seed and box, and neither image nor labels")
+        given = self.image is not None or self.labels is not None or bool(self.classes)
+        if self.phantom_seed is not None and (given or self.box is None):
+            raise ValueError("a phantom source wants phantom_seed and box, and neither image, labels nor classes")
+        if self.phantom_seed is None and (self.image is None or (self.labels is None and not self.classes)):
+            raise ValueError(
+                "a source wants both image and labels (or classes), or a phantom_seed: add what is missing"
+            )
         return self
+
+
+class ShapeDescriptors(BaseModel):
+    """How local shape descriptors are learned, if `architecture.shape_descriptors` asks for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    sigma_nm: tuple[float, float, float] = (80.0, 80.0, 80.0)
+    """Standard deviation of the window (z, y, x); about the radius of what is to be told apart."""
+    step: Triple = (2, 2, 2)
+    """Every how many voxels (z, y, x) the window looks: coarser is faster."""
+    weight: float = Field(default=1.0, ge=0)
+    """Weight of their mean squared error."""
+
+    def sigma(self, voxel_size_nm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Return the standard deviation of the window in voxels."""
+        z, y, x = (s / nm for s, nm in zip(self.sigma_nm, voxel_size_nm, strict=True))
+        return z, y, x
+
+
+class ClassHead(BaseModel):
+    """How one class is learned."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    weight: float = Field(default=1.0, ge=0)
+    """Weight of its cross entropy."""
+    positive_weight: float = Field(default=1.0, gt=0)
+    """Weight of a voxel inside, relative to one outside: more for what is rare."""
+    focus: float = Field(default=0.0, ge=0, le=1)
+    """Share of patches that are placed about one of its voxels; the others lie anywhere."""
 
 
 class Training(BaseModel):
@@ -91,12 +129,57 @@ class Training(BaseModel):
     """Weight of a boundary (affinity 0) in the nearest-neighbour loss, relative to an inside."""
     long_range_weight: float = Field(default=0.3, ge=0)
     """Weight of the auxiliary loss."""
+    shape_descriptors: ShapeDescriptors = ShapeDescriptors()
+    """How shape descriptors are learned."""
+    classes: dict[ClassName, ClassHead] = {}
+    """How classes are learned, by their names in `architecture.classes`; the defaults for those not named."""
     average_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay per step of the averaged weights, which are the ones that are kept."""
     augmentation: Augmentation = Augmentation()
     """Random changes of the patches."""
     checkpoint_s: float = Field(default=90.0, gt=0)
     """Seconds between checkpoints (and validations)."""
+
+    @property
+    def descriptor_margin(self) -> Triple:
+        """Voxels of labels (z, y, x) that shape descriptors need around a patch."""
+        if not self.architecture.shape_descriptors:
+            return 0, 0, 0
+        return descriptor_margin(self.shape_descriptors.sigma(self.voxel_size_nm), self.shape_descriptors.step)
+
+    @property
+    def label_margin(self) -> Triple:
+        """Voxels of labels (z, y, x) that targets need around a patch."""
+        farthest = max((1, *self.architecture.long_range))
+        z, y, x = (max(farthest, n) for n in self.descriptor_margin)
+        return z, y, x
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        known = self.architecture.classes
+        named = [*self.classes, *(name for source in (*self.sources, *self.validation) for name in source.classes)]
+        if unknown := sorted(set(named) - set(known)):
+            raise ValueError(f"classes {unknown} are no heads of the network: add them to architecture.classes {known}")
+        if unlabelled := [name for name in known if not any(name in source.classes for source in self.sources)]:
+            raise ValueError(f"no source has labels of the classes {unlabelled}: give them, or take the heads out")
+        has_labels = any(source.labels is not None or source.phantom_seed is not None for source in self.sources)
+        if not has_labels and (self.architecture.affinities or self.architecture.shape_descriptors):
+            raise ValueError(
+                "affinities and shape descriptors are learned from labels, which no source has: give them, or set "
+                "architecture.affinities to false"
+            )
+        if sum(self.class_head(name).focus for name in known) > 1:
+            raise ValueError("the focus of all classes is more than 1: lower it, it is a share of the patches")
+        if self.augmentation.symmetry == "cube" and len(set(self.descriptor_margin)) > 1:
+            raise ValueError(
+                f"symmetry 'cube' permutes the axes, but the window of shape descriptors reaches "
+                f"{self.descriptor_margin} voxels: choose symmetry 'section', or one sigma in voxels and one step"
+            )
+        return self
+
+    def class_head(self, name: str) -> ClassHead:
+        """Return how a class is learned."""
+        return self.classes.get(name, ClassHead())
 
     @model_validator(mode="after")
     def _check_end(self) -> Self:

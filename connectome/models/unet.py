@@ -16,12 +16,15 @@ from torch.nn import functional
 from connectome.geometry import Triple, as_triple
 from connectome.models.architecture import Architecture
 
+MODULES = {"affinities": "nearest"}
+"""What heads are called in files of weights, where it is not their name."""
+
 
 class UNet(nn.Module):
-    """The network of an `Architecture`: image (batch, 1, z, y, x) to affinity logits (batch, c, z, y, x).
+    """The network of an `Architecture`: image (batch, 1, z, y, x) to logits (batch, c, z, y, x).
 
-    Channels are the nearest-neighbour affinities along z, y, x, and if `auxiliary` (while
-    training) the long-range ones after them, distance by distance.
+    Channels are those of `Architecture.heads`: nearest-neighbour affinities along z, y, x; if `auxiliary` (while
+    training) the long-range ones, distance by distance, and the shape descriptors; then the classes.
     """
 
     def __init__(self, architecture: Architecture, *, auxiliary: bool) -> None:
@@ -38,10 +41,10 @@ class UNet(nn.Module):
         for level, deeper in pairwise(levels):
             self.laterals.append(_convolution(deeper.features, level.features, (1, 1, 1)))
             self.decoders.append(_chain(2 * level.features, level.features, level.decoder))
-        self.nearest = nn.Conv3d(levels[0].features, 3, 1)
-        self.long_range = None
-        if auxiliary and architecture.long_range:
-            self.long_range = nn.Conv3d(levels[0].features, 3 * len(architecture.long_range), 1)
+        self.head_names = []
+        for head in architecture.heads(auxiliary=auxiliary):
+            self.head_names.append(MODULES.get(head.name, head.name))
+            self.add_module(self.head_names[-1], nn.Conv3d(levels[0].features, head.n_channels, 1))
 
     def in_fast_layout(self) -> UNet:
         """Keep the kernels as the processor's convolutions like them, channels last."""
@@ -50,9 +53,8 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.features(image)
-        if self.long_range is None:
-            return self.nearest(features)  # type: ignore[no-any-return]
-        return torch.cat([self.nearest(features), self.long_range(features)], dim=1)
+        logits: list[Tensor] = [self.get_submodule(name)(features) for name in self.head_names]
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1)
 
     def features(self, image: Tensor) -> Tensor:
         """Return the last feature map of the finest level."""

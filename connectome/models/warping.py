@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from torch.nn import functional
 from connectome.geometry import Triple
 
 Matrix = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+AnyInteger = TypeVar("AnyInteger", bound=np.integer[Any])
 
 
 def warp_image(image: Tensor, centre: Sequence[float], matrix: Matrix, shape: Triple) -> npt.NDArray[np.float32]:
@@ -43,18 +44,18 @@ def warp_image(image: Tensor, centre: Sequence[float], matrix: Matrix, shape: Tr
 
 
 def warp_labels(
-    labels: npt.NDArray[np.int64], centre: Sequence[float], matrix: Matrix, shape: Triple
-) -> npt.NDArray[np.int64]:
-    """Cut a warped patch of labels about `centre`: nearest voxel, 0 outside."""
+    labels: npt.NDArray[AnyInteger], centre: Sequence[float], matrix: Matrix, shape: Triple, outside: int = 0
+) -> npt.NDArray[AnyInteger]:
+    """Cut a warped patch of labels (..., z, y, x) about `centre`: nearest voxel, `outside` where there is none."""
     places = []
     known = np.ones(shape, np.bool_)
-    for axis, size in enumerate(labels.shape):
+    for axis, size in enumerate(labels.shape[-3:]):
         z, y, x = (matrix[axis, k] * _offsets(n) for k, n in enumerate(shape))
         place = np.rint(z[:, None, None] + y[None, :, None] + x[None, None, :] + centre[axis]).astype(np.intp)
         known &= (place >= 0) & (place < size)
         places.append(np.clip(place, 0, size - 1))
-    warped: Labels = labels[places[0], places[1], places[2]]
-    warped[~known] = 0
+    warped = labels[..., places[0], places[1], places[2]]
+    warped[..., ~known] = outside
     return warped
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,28 @@ def configuration(folder: Path, **changes: Any) -> Training:
     return Training.model_validate({**values, **changes})
 
 
+def with_classes(folder: Path, **changes: Any) -> Training:
+    """Return a configuration with every kind of head; no source has labels of all of them."""
+    architecture = {**CUBIC, "shape_descriptors": True, "classes": ["wall", "spot"]}
+    sources = [
+        {"image": "toy#image", "labels": "toy#labels", "classes": {"wall": "toy#wall"}},
+        {"image": "toy#image", "classes": {"spot": "toy#spot"}},
+    ]
+    descriptors = {"sigma_nm": (20, 20, 20), "step": (1, 1, 1)}
+    changed = {"architecture": architecture, "sources": sources, "shape_descriptors": descriptors, **changes}
+    return configuration(folder, **changed)
+
+
+@cache
+def class_network_file() -> str:
+    """Path of the manifest of an untrained network of affinities and classes; it lies there until the process ends."""
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    torch.manual_seed(3)
+    config = with_classes(Path(folder.name), tile=(8, 8, 8))
+    return str(release(Path(folder.name), config, (128.0, 40.0), UNet(config.architecture, auxiliary=True), {}))
+
+
 def random_network(folder: Path, **changes: Any) -> Network:
     """Release an untrained network with strong contrasts in its output, and load it."""
     config = configuration(folder, **changes)
@@ -69,10 +94,12 @@ def geometry_network(architecture: Architecture) -> UNet:
 
 
 def toy(shape: tuple[int, int, int] = (24, 28, 32)) -> dict[str, np.ndarray]:
-    """Return bright cells of 8 voxels in a grid, with dark walls at their lower faces."""
+    """Return bright cells of 8 voxels in a grid, with dark walls at their lower faces, and a spot in every cell."""
     z, y, x = np.indices(shape)
     labels = 1 + (z // 8) * 64 + (y // 8) * 8 + x // 8
     wall = (z % 8 == 0) | (y % 8 == 0) | (x % 8 == 0)
     noise = np.random.default_rng(0).normal(0, 8, shape)
     image = np.clip(np.where(wall, 60, 180) + noise, 0, 255).astype(np.uint8)
-    return {"toy#image": image, "toy#labels": labels.astype(np.uint64)}
+    spot = (z % 8 == 4) & (y % 8 == 4) & (x % 8 == 4)
+    masks = {"toy#wall": wall.astype(np.uint8), "toy#spot": spot.astype(np.uint8)}
+    return {"toy#image": image, "toy#labels": labels.astype(np.uint64), **masks}

@@ -6,10 +6,11 @@ import torch
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Grid
-from connectome.models import Network, predict_affinities, working_bytes
+from connectome.models import Network, load_network, predict_affinities, working_bytes
 from connectome.models.engine import Engine, available_engine, load_module, run_tile
 from connectome.models.inference import RECENT_BYTES, _recent, _RecentTiles
-from tests.models.small_networks import FLAT, random_network
+from connectome.models.inference import predict as predict_head
+from tests.models.small_networks import FLAT, class_network_file, random_network
 
 DOMAIN = Box((5, -3, 2), (19, 18, 29))
 
@@ -159,3 +160,19 @@ def test_wrong_boxes_and_images_are_refused(network: Network, image: np.ndarray)
 
 def test_working_memory_counts_the_tile(network: Network) -> None:
     assert working_bytes(network) > RECENT_BYTES
+
+
+def test_a_head_that_is_not_there_is_refused() -> None:
+    network = load_network("fib25")
+    box = Box.of_shape((4, 4, 4))
+    with pytest.raises(InputError, match=r"'fib25' predicts no classes, but affinities: choose another network"):
+        predict_head(network, np.zeros((4, 4, 4), np.uint8), box, box, box, head="classes")
+
+
+def test_classes_are_mirrored_back_in_place() -> None:
+    network = load_network(class_network_file())
+    image = np.random.default_rng(0).integers(0, 256, network.architecture.input_shape((8, 8, 8))).astype(np.uint8)
+    engine = Engine("cpu", "float32")
+    plain = run_tile(network, engine, image, mirrored=True)
+    turned = run_tile(network, engine, np.ascontiguousarray(image[:, ::-1]), mirrored=True)
+    assert np.abs(turned[3:, :, ::-1].astype(int) - plain[3:]).max() <= 1

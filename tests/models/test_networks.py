@@ -42,3 +42,11 @@ def test_the_training_workflow_describes_the_network(name: str) -> None:
 def test_only_pairs_of_files_are_shipped() -> None:
     files = {path.name for path in SHIPPED.iterdir()}
     assert files == {f"{name}.{suffix}" for name in NAMES for suffix in ("yaml", "safetensors")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_without_heads_are_described_as_before(name: str) -> None:
+    """Their fingerprint, by which datasets know them, is that of levels and long ranges alone."""
+    architecture = load_network(name).architecture
+    assert set(architecture.model_dump(mode="json")) == {"levels", "long_range"}
+    assert list(architecture.channels(auxiliary=False)) == ["affinities"]

@@ -13,7 +13,7 @@ from connectome.models.targets import absorb_enclosed, affinity_targets, offsets
 @settings(max_examples=25)
 def test_affinities_equal_the_definition(labels: np.ndarray) -> None:
     offsets = offsets_of([2])
-    same, known = affinity_targets(labels, offsets, 2)
+    same, known = affinity_targets(labels, offsets, (2, 2, 2))
     assert same.shape == (6, 3, 4, 5)
     for channel, offset in enumerate(offsets):
         for place in np.ndindex(3, 4, 5):
@@ -30,8 +30,8 @@ def test_nearest_neighbours_come_first_along_z_y_x() -> None:
 def test_affinities_turn_with_the_labels() -> None:
     # Flipped labels give flipped affinities, one voxel on: the pair stays at its higher voxel.
     labels = np.random.default_rng(0).integers(1, 3, (6, 6, 6))
-    same, _ = affinity_targets(labels, [(1, 0, 0)], 1)
-    flipped, _ = affinity_targets(labels[::-1], [(1, 0, 0)], 1)
+    same, _ = affinity_targets(labels, [(1, 0, 0)], (1, 1, 1))
+    flipped, _ = affinity_targets(labels[::-1], [(1, 0, 0)], (1, 1, 1))
     np.testing.assert_array_equal(flipped[0][1:], same[0][::-1][:-1])
 
 
@@ -63,9 +63,9 @@ def test_large_objects_and_background_stay() -> None:
 def test_augmentation_keeps_image_and_labels_together() -> None:
     labels = np.arange(6 * 6 * 6).reshape(6, 6, 6)
     for seed in range(20):
-        image, turned = Augmentation().orient(labels.astype(np.float32), labels, np.random.default_rng(seed))
-        np.testing.assert_array_equal(image, turned)
-        _, section = Augmentation(symmetry="section").orient(labels, labels, np.random.default_rng(seed))
+        image, turned = Augmentation().orient((labels.astype(np.float32)[None], labels), np.random.default_rng(seed))
+        np.testing.assert_array_equal(image[0], turned)
+        (section,) = Augmentation(symmetry="section").orient((labels,), np.random.default_rng(seed))
         assert {int(value) // 36 for value in section[0].ravel()} in ({0}, {5})
 
 

@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.models import load_network, predict_affinities
+from connectome.models.inference import predict
+from connectome.models.losses import head_losses
 from connectome.models.training import TrainingReport, train
-from tests.models.small_networks import configuration, toy
+from tests.models.small_networks import CUBIC, configuration, toy, with_classes
 
 
 def read(name: str) -> np.ndarray:
@@ -112,6 +114,19 @@ def test_a_phantom_is_a_source(tmp_path: Path) -> None:
         ({"sources": [{"phantom_seed": 1}]}, "wants phantom_seed and box"),
         ({"sources": [{"image": "a", "labels": "b", "box": "0:1"}]}, "written z0:z1"),
         ({"name": "../up"}, "pattern"),
+        ({"architecture": {**CUBIC, "classes": ["wall"]}}, r"no source has labels of the classes \['wall'\]"),
+        ({"architecture": {**CUBIC, "classes": ["wall", "wall"]}}, "name each once"),
+        ({"architecture": {"levels": CUBIC["levels"], "affinities": False}}, "predicts nothing"),
+        ({"classes": {"wall": {}}}, r"\['wall'\] are no heads of the network"),
+        ({"sources": [{"image": "a", "classes": {"wall": "b"}}]}, "no heads of the network"),
+        ({"classes": {"wall": {"colour": 1}}}, "Extra inputs"),
+        (
+            {
+                "architecture": {**CUBIC, "shape_descriptors": True},
+                "shape_descriptors": {"sigma_nm": (40, 20, 20)},
+            },
+            "choose symmetry 'section'",
+        ),
     ],
 )
 def test_bad_configurations_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -130,3 +145,30 @@ def test_bad_configurations_are_refused(tmp_path: Path, changes: dict[str, Any],
 def test_bad_sources_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         train(configuration(tmp_path, **changes), read)
+
+
+def test_every_head_learns_where_its_labels_are(tmp_path: Path) -> None:
+    """No source has labels of all heads, and each head still comes to know its own."""
+    image = toy()["toy#image"]
+    changes = {"classes": {"spot": {"positive_weight": 10.0}}, "augmentation": {"symmetry": "none"}}
+    config = with_classes(tmp_path, steps=80, batch=2, learning_rate=1e-2, average_decay=0.9, **changes)
+    network = load_network(str(train(config, read)))
+    assert [channel.name for channel in network.manifest.channels][3:] == ["wall", "spot"]
+    domain = Box.of_shape(image.shape)
+    affinities, classes = (
+        predict(network, image, domain, domain, domain, head=head) for head in ("affinities", "classes")
+    )
+    assert affinities.shape[0] == 3
+    assert affinities[2][:, :, 12].mean() > affinities[2][:, :, 16].mean() + 40
+    wall = toy()["toy#wall"] == 1
+    assert classes[0][wall].mean() > classes[0][~wall].mean() + 100
+
+
+def test_a_head_without_labels_gives_no_loss(tmp_path: Path) -> None:
+    config = with_classes(tmp_path)
+    logits = torch.randn(1, 18, 4, 4, 4)
+    known = torch.zeros(logits.shape, dtype=torch.bool)
+    known[:, -1] = True
+    losses = head_losses(config, logits, torch.ones_like(logits), known)
+    assert list(losses) == ["affinities", "long_range", "shape_descriptors", "wall", "spot"]
+    assert [name for name, loss in losses.items() if loss > 0] == ["spot"]

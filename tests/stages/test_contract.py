@@ -12,6 +12,7 @@ from connectome.geometry import Block, Box, Grid
 from connectome.stages import BlockStage, TreeStage, registry
 from connectome.stages.stage import TableArtifact, VolumeArtifact
 from tests.models.filling_networks import DELTAS, FIELD, hand_made_file
+from tests.models.small_networks import class_network_file
 from tests.tissue import VOXEL_SIZE_NM, noisy_affinities
 
 SHAPE = (24, 30, 36)
@@ -19,6 +20,7 @@ DOMAIN = Box.of_shape(SHAPE)
 EXAMPLES = {
     "phantom": {"shape": SHAPE, "voxel_size_nm": VOXEL_SIZE_NM},
     "affinities": {"network": "fib25"},
+    "class_probabilities": {"network": class_network_file()},
     "flood_filling": {
         "weights": hand_made_file(),
         "field_of_view": FIELD,
@@ -38,8 +40,8 @@ EXAMPLES = {
 }
 AFFINITY_ROUTE = ["fragments", "edges", "agglomeration", "segmentation"]
 FILLING_ROUTE = ["flood_filling", "reconciliation", "unscored_edges", "agglomeration", "segmentation"]
-ORDER = ["phantom", "affinities", *FILLING_ROUTE[:3], *AFFINITY_ROUTE]
-VOXEL_SIZES = {"affinities": (10.0, 10.0, 10.0)}
+ORDER = ["phantom", "affinities", "class_probabilities", *FILLING_ROUTE[:3], *AFFINITY_ROUTE]
+VOXEL_SIZES = {"affinities": (10.0, 10.0, 10.0), "class_probabilities": (10.0, 10.0, 10.0)}
 
 
 def make(name):
