@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
+from connectome.models.engine import available_engine
 from connectome.models.losses import head_losses
 from connectome.models.release import release
 from connectome.models.samples import LabelledImage, Sample, draw_sample
@@ -162,7 +163,7 @@ class Trainer:
         target = torch.from_numpy(np.stack([sample.target for sample in samples]))
         known = torch.from_numpy(np.stack([sample.known for sample in samples]))
         image = image.contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=available_engine().precision == "bfloat16"):
             logits = network(image)
         return torch.stack(list(head_losses(self.config, logits.float(), target, known).values())).sum()
 
