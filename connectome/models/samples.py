@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 
 from connectome.errors import InputError
-from connectome.geometry import Box, Triple, as_triple
+from connectome.geometry import Box, Halo, Triple, as_triple
 from connectome.kernels.shape_descriptors import shape_descriptors
 from connectome.models.augmentation import Augmentation
+from connectome.models.deformation import Deformation
 from connectome.models.targets import UNKNOWN, affinity_targets, class_targets, offsets_of
 from connectome.models.tiles import gather
 from connectome.models.training_config import Training
-from connectome.models.warping import Matrix, warp_image, warp_labels
+from connectome.models.warping import warp_image, warp_labels
 
 Image = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -110,13 +111,21 @@ class LabelledImage:
         wide = [n + 2 * m for n, m in zip(output, self.margin, strict=True)]
         return Patch(self.image[_at(start, read)], self.labels[_at(start, wide)], self.masks[:, *_at(start, output)])
 
-    def cut_warped(self, start: Triple, output: Triple, matrix: Matrix) -> Patch:
-        """Return the same about the same middle, along axes that `matrix` turns and stretches."""
-        middle = [a + (n - 1) / 2 for a, n in zip(start, output, strict=True)]
-        image = warp_image(self.whole, middle, matrix, self.architecture.input_shape(output))
-        wide = as_triple([n + 2 * m for n, m in zip(output, self.margin, strict=True)])
-        labels = warp_labels(self.labels, [c + m for c, m in zip(middle, self.margin, strict=True)], matrix, wide)
-        return Patch(image, labels, warp_labels(self.masks, middle, matrix, output, UNKNOWN))
+    def patch_box(self, output: Triple) -> Box:
+        """Return all that a patch may read, in voxels from the first one of its output."""
+        box, halo = Box.of_shape(output), self.architecture.halo
+        low = [max(pair) for pair in zip(halo.low, self.margin, strict=True)]
+        high = [max(pair) for pair in zip(halo.high, self.margin, strict=True)]
+        return box.grow(Halo(as_triple(low), as_triple(high)))
+
+    def cut_warped(self, start: Triple, output: Triple, deformation: Deformation) -> Patch:
+        """Return the same where `deformation` says that the patch's voxels lie."""
+        centre = [a + m for a, m in zip(start, deformation.middle, strict=True)]
+        padded = [c + m for c, m in zip(centre, self.margin, strict=True)]
+        box = Box.of_shape(output)
+        image = warp_image(self.whole, centre, deformation, box.grow(self.architecture.halo))
+        labels = warp_labels(self.labels, padded, deformation, box.grow(Halo.symmetric(self.margin)))
+        return Patch(image, labels, warp_labels(self.masks, centre, deformation, box, UNKNOWN))
 
 
 def draw_sample(
@@ -128,8 +137,10 @@ def draw_sample(
 ) -> Sample:
     """Draw one patch: uniformly over all places of all images, or about a voxel of a class that asks for it."""
     source, start = _draw_place(images, output, random)
-    matrix = None if augmentation is None else augmentation.draw_warp(random)
-    patch = source.cut(start, output) if matrix is None else source.cut_warped(start, output, matrix)
+    bent = None
+    if augmentation is not None:
+        bent = augmentation.draw_deformation(output, source.patch_box(output), random)
+    patch = source.cut(start, output) if bent is None else source.cut_warped(start, output, bent)
     mean, deviation = normalisation
     image = ((patch.image.astype(np.float32) - mean) / deviation).astype(np.float32)
     labels, masks = patch.labels, patch.masks

@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 
 from connectome.errors import InputError
+from connectome.geometry import Box
 from connectome.models.augmentation import Augmentation
+from connectome.models.deformation import Deformation
 from connectome.models.samples import LabelledImage, draw_sample
 from connectome.models.training_config import Training
 from tests.models.small_networks import configuration, toy, with_classes
 
 PATCH = (8, 8, 8)
+SHARES = [name for name in Augmentation.model_fields if name.endswith("_probability")]
 CONFIG = configuration(Path("unused"))
+
+
+def turned(matrix: np.ndarray) -> Deformation:
+    return Deformation((3.5, 3.5, 3.5), matrix, Box.of_shape(PATCH))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +30,7 @@ def labelled() -> LabelledImage:
 
 @pytest.mark.parametrize("start", [(0, 0, 0), (16, 20, 24), (7, 3, 11)])
 def test_a_warp_that_does_nothing_cuts_the_same_patch(labelled: LabelledImage, start: tuple[int, int, int]) -> None:
-    straight, warped = labelled.cut(start, PATCH), labelled.cut_warped(start, PATCH, np.eye(3))
+    straight, warped = labelled.cut(start, PATCH), labelled.cut_warped(start, PATCH, turned(np.eye(3)))
     np.testing.assert_allclose(warped.image, straight.image, atol=1e-3)
     np.testing.assert_array_equal(warped.labels, straight.labels)
     np.testing.assert_array_equal(warped.masks, straight.masks)
@@ -33,13 +40,13 @@ def test_a_quarter_turn_is_a_quarter_turn(labelled: LabelledImage) -> None:
     start = (6, 9, 12)
     straight = labelled.cut(start, PATCH)
     turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    warped = labelled.cut_warped(start, PATCH, turn)
+    warped = labelled.cut_warped(start, PATCH, turned(turn))
     np.testing.assert_allclose(warped.image, np.rot90(straight.image, -1, (1, 2)), atol=1e-2)
     np.testing.assert_array_equal(warped.labels, np.rot90(straight.labels, -1, (1, 2)))
 
 
 def test_nothing_is_known_outside_the_labels(labelled: LabelledImage) -> None:
-    labels = labelled.cut_warped((0, 0, 0), PATCH, 3 * np.eye(3)).labels
+    labels = labelled.cut_warped((0, 0, 0), PATCH, turned(3 * np.eye(3))).labels
     assert (labels[:2] == 0).all()
     assert (labels[8:, 8:, 8:] != 0).any()
 
@@ -47,19 +54,20 @@ def test_nothing_is_known_outside_the_labels(labelled: LabelledImage) -> None:
 def test_warps_are_turns_and_stretches_within_bounds() -> None:
     augmentation = Augmentation(warp_probability=1.0, warp_degrees=30, warp_stretch=0.2)
     for seed in range(50):
-        matrix = augmentation.draw_warp(np.random.default_rng(seed))
-        assert matrix is not None
+        drawn = augmentation.draw_deformation(PATCH, Box.of_shape(PATCH), np.random.default_rng(seed))
+        assert drawn is not None
+        matrix = drawn.matrix
         lengths = np.linalg.norm(matrix, axis=0)
         assert (lengths <= 1.2 + 1e-9).all()
         assert (lengths >= 1 / 1.2 - 1e-9).all()
         turn = matrix / lengths
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
         assert np.trace(turn) >= 1 + 2 * np.cos(np.radians(30)) - 1e-9
-    assert Augmentation().draw_warp(np.random.default_rng(0)) is None
+    assert Augmentation().draw_deformation(PATCH, Box.of_shape(PATCH), np.random.default_rng(0)) is None
 
 
 def test_samples_are_repeatable_and_normalised(labelled: LabelledImage) -> None:
-    augmentation = Augmentation(warp_probability=0.5)
+    augmentation = Augmentation.model_validate(dict.fromkeys(SHARES, 0.5) | {"section_contrast": 0.2})
     moments = labelled.normalisation()
     for seed in range(6):
         samples = [draw_sample([labelled], PATCH, moments, augmentation, np.random.default_rng(seed)) for _ in "ab"]
@@ -118,7 +126,7 @@ def test_warped_masks_follow_the_image(many_headed: Training) -> None:
     volumes = toy()
     bright = (volumes["toy#image"] > 120).astype(np.uint8)
     labelled = LabelledImage(volumes["toy#image"], None, many_headed, {"wall": bright})
-    patch = labelled.cut_warped((9, 9, 9), PATCH, 0.5 * np.eye(3))
+    patch = labelled.cut_warped((9, 9, 9), PATCH, turned(0.5 * np.eye(3)))
     halo = many_headed.architecture.halo
     inner = patch.image[tuple(slice(low, low + n) for low, n in zip(halo.low, PATCH, strict=True))]
     assert ((inner > 120) == (patch.masks[0] == 1)).mean() > 0.9

@@ -159,9 +159,9 @@ def test_every_head_learns_where_its_labels_are(tmp_path: Path) -> None:
         predict(network, image, domain, domain, domain, head=head) for head in ("affinities", "classes")
     )
     assert affinities.shape[0] == 3
-    assert affinities[2][:, :, 12].mean() > affinities[2][:, :, 16].mean() + 40
+    assert affinities[2][:, :, 12].mean() > affinities[2][:, :, 16].mean() + 30
     wall = toy()["toy#wall"] == 1
-    assert classes[0][wall].mean() > classes[0][~wall].mean() + 100
+    assert classes[0][wall].mean() > classes[0][~wall].mean() + 50
 
 
 def test_a_head_without_labels_gives_no_loss(tmp_path: Path) -> None:
