@@ -13,6 +13,14 @@ from connectome.models.training_config import Training
 from connectome.models.unet import UNet
 
 
+def command_of(config: Training) -> str:
+    """Return the command that trains the network again."""
+    command = f"connectome train workflows/train/{config.name}.yaml"
+    if config.cross_validation is not None:
+        command += f" --set cross_validation.held_out={config.cross_validation.held_out}"
+    return command
+
+
 def release(
     folder: Path,
     config: Training,
@@ -30,14 +38,14 @@ def release(
     state = {
         name: value.to(torch.bfloat16).contiguous() for name, value in network.state_dict().items() if name in kept
     }
-    content = save(state, metadata={"name": config.name})
-    weights = folder / f"{config.name}.safetensors"
+    content = save(state, metadata={"name": config.network_name})
+    weights = folder / f"{config.network_name}.safetensors"
     partial = weights.with_name(f"{weights.name}.partial")
     partial.write_bytes(content)
     partial.replace(weights)
     architecture = config.architecture
     manifest = Manifest(
-        name=config.name,
+        name=config.network_name,
         weights=weights.name,
         weights_sha256=hashlib.sha256(content).hexdigest(),
         voxel_size_nm=config.voxel_size_nm,
@@ -53,10 +61,10 @@ def release(
         training=Provenance(
             data=config.training_data,
             licence=config.licence,
-            command=f"connectome train workflows/train/{config.name}.yaml",
+            command=command_of(config),
             figures=figures,
         ),
     )
-    path = folder / f"{config.name}.yaml"
+    path = folder / f"{config.network_name}.yaml"
     write_manifest(path, manifest)
     return path

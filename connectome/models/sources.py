@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box
+from connectome.kernels.downsample import downsample_mean, downsample_mode
 from connectome.models.samples import LabelledImage
 from connectome.models.targets import UNKNOWN, absorb_enclosed
 from connectome.models.training_config import Source, Training
@@ -32,6 +33,10 @@ def load_source(source: Source, config: Training, read: Read, generate: Generate
         image = _cut(read, source.image, source.box)
         labels = None if source.labels is None else _cut(read, source.labels, source.box)
         masks = {name: _mask(_cut(read, url, source.box), source.unknown) for name, url in source.classes.items()}
+    if source.downsample != (1, 1, 1):
+        image = downsample_mean(image, source.downsample)
+        masks = {name: downsample_mode(mask, source.downsample) for name, mask in masks.items()}
+        labels = None if labels is None else downsample_mode(labels, source.downsample)
     if labels is not None:
         labels = absorb_enclosed(labels.astype(np.int64), config.absorb_below, config.absorb_share)
     labelled = LabelledImage(image, labels, config, masks)

@@ -67,12 +67,11 @@ def train(
     progress
         Told at every checkpoint.
     """
-    images = [load_source(source, config, read, generate) for source in config.sources]
-    checked = [load_source(source, config, read, generate) for source in config.validation]
+    images, checked = ([load_source(each, config, read, generate) for each in part] for part in config.divided())
     trainer = Trainer(config, images, checked)
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / f"{config.name}.checkpoint.safetensors"
+    checkpoint = folder / f"{config.network_name}.checkpoint.safetensors"
     load_checkpoint(checkpoint, trainer.state, trainer.identity)
     losses: list[float] = []
     saved = time.monotonic()

@@ -10,6 +10,7 @@ from connectome.geometry import Box, Triple
 from connectome.kernels.shape_descriptors import descriptor_margin
 from connectome.models.architecture import Architecture, ClassName
 from connectome.models.augmentation import Augmentation
+from connectome.models.cross_validation import CrossValidation
 
 
 class Source(BaseModel):
@@ -29,6 +30,8 @@ class Source(BaseModel):
     """Seed of a phantom, in place of image and labels."""
     box: str | None = None
     """Part to use, `z0:z1,y0:y1,x0:x1`; the whole volume if not given (a phantom wants one)."""
+    downsample: Triple = (1, 1, 1)
+    """1 or 2 voxels (z, y, x) that become one: the mean of the image, the most frequent label."""
 
     @field_validator("box")
     @classmethod
@@ -40,6 +43,8 @@ class Source(BaseModel):
         given = self.image is not None or self.labels is not None or bool(self.classes)
         if self.phantom_seed is not None and (given or self.box is None):
             raise ValueError("a phantom source wants phantom_seed and box, and neither image, labels nor classes")
+        if not set(self.downsample) <= {1, 2}:
+            raise ValueError(f"downsample takes factors of 1 and 2, got {self.downsample}: pool the volume before")
         if self.phantom_seed is None and (self.image is None or (self.labels is None and not self.classes)):
             raise ValueError(
                 "a source wants both image and labels (or classes), or a phantom_seed: add what is missing"
@@ -101,6 +106,8 @@ class Training(BaseModel):
     """Labelled volumes to learn from."""
     validation: tuple[Source, ...] = ()
     """Labelled volumes on which the loss is reported, never learned from."""
+    cross_validation: CrossValidation | None = None
+    """Hold out a part of every source's box, for validation; in place of `validation`."""
     absorb_below: int = Field(default=50_000, ge=0)
     """Enclosed objects up to this many voxels (organelles with ids of their own) join the object around."""
     absorb_share: float = Field(default=0.8, gt=0.5, le=1)
@@ -139,6 +146,31 @@ class Training(BaseModel):
     """Random changes of the patches."""
     checkpoint_s: float = Field(default=90.0, gt=0)
     """Seconds between checkpoints (and validations)."""
+
+    @property
+    def network_name(self) -> str:
+        """Name of the network; of a fold's with the number of the part that is held out."""
+        return self.name if self.cross_validation is None else f"{self.name}_fold{self.cross_validation.held_out}"
+
+    def divided(self) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+        """Return the sources to learn from, and those to validate on."""
+        if self.cross_validation is None:
+            return self.sources, self.validation
+        learned, held_out = [], []
+        for source in self.sources:
+            assert source.box is not None
+            boxes, other = self.cross_validation.split(Box.parse(source.box))
+            learned += [source.model_copy(update={"box": str(box)}) for box in boxes]
+            held_out.append(source.model_copy(update={"box": str(other)}))
+        return tuple(learned), tuple(held_out)
+
+    @model_validator(mode="after")
+    def _check_cross_validation(self) -> Self:
+        if self.cross_validation is not None and self.validation:
+            raise ValueError("cross_validation holds out a part of the sources: leave validation away, or it")
+        if self.cross_validation is not None and any(source.box is None for source in self.sources):
+            raise ValueError("cross_validation cuts the boxes of the sources: give every source a box")
+        return self
 
     @property
     def descriptor_margin(self) -> Triple:

@@ -51,7 +51,7 @@ def train_network(path: str, settings: Sequence[str], console: Console) -> Path:
         disable=not console.is_terminal,
     )
     with bars:
-        bar = bars.add_task("train", total=1.0, name=config.name, losses="")
+        bar = bars.add_task("train", total=1.0, name=config.network_name, losses="")
 
         def report(now: TrainingReport) -> None:
             checked = "" if now.validation_loss is None else f", validation {now.validation_loss:.4f}"
