@@ -292,10 +292,11 @@ def train(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training's YAML file.")],
     settings: options.Settings = None,
 ) -> None:
-    """Train an affinity network and write weights and manifest."""
+    """Train a network; write weights, manifest and a page that shows how it goes."""
     from connectome.runtime.training import train_network
+    from connectome.web.training import write_training_page
 
-    print(train_network(config, settings or [], _ERRORS))
+    print(train_network(config, settings or [], _ERRORS, write_training_page))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from connectome.errors import InputError
 from connectome.models.unet import UNet
+from connectome.models.validation import History
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -33,6 +34,9 @@ class State:
     average: UNet
     optimizer: torch.optim.Optimizer
     progress: Progress
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """Averaged weights at the best validation; empty before there was one."""
+    history: History = field(default_factory=History)
 
 
 def save_checkpoint(path: Path, state: State, identity: dict[str, object]) -> None:
@@ -44,8 +48,10 @@ def save_checkpoint(path: Path, state: State, identity: dict[str, object]) -> No
             tensors[f"{moment}.{name}"] = state.optimizer.state[value][moment]
     for name, value in state.average.named_parameters():
         tensors[f"average.{name}"] = value
+    tensors |= {f"best.{name}": value for name, value in state.best.items()}
     contiguous = {name: value.detach().contiguous() for name, value in tensors.items()}
-    header = {"progress": json.dumps(asdict(state.progress)), "identity": json.dumps(identity)}
+    described = {"progress": asdict(state.progress), "history": asdict(state.history), "identity": identity}
+    header = {name: json.dumps(value) for name, value in described.items()}
     partial = path.with_name(f"{path.name}.partial")
     save_file(contiguous, partial, metadata=header)
     partial.replace(path)
@@ -63,7 +69,9 @@ def load_checkpoint(path: Path, state: State, identity: dict[str, object]) -> bo
             state.optimizer.state[value] = {m: file.get_tensor(f"{m}.{name}").clone() for m in MOMENTS}
         for name, value in state.average.named_parameters():
             value.copy_(file.get_tensor(f"average.{name}"))
+        state.best = {name[5:]: file.get_tensor(name).clone() for name in file.keys() if name.startswith("best.")}  # noqa: SIM118
         state.progress = Progress(**json.loads(header["progress"]))
+        state.history = History(**json.loads(header["history"]))
     return True
 
 

@@ -99,11 +99,19 @@ class LabelledImage:
                 "smaller patch or a larger box"
             )
 
+    @property
+    def own_image(self) -> Image:
+        """The image itself, without what is reflected."""
+        return self.image[Box.of_shape(self.shape).shift(self.architecture.halo.low).slices]
+
+    @property
+    def own_labels(self) -> Labels:
+        """The labels of the image itself."""
+        return self.labels[Box.of_shape(self.shape).shift(self.margin).slices]
+
     def normalisation(self) -> tuple[float, float]:
         """Return mean and standard deviation of the image itself."""
-        halo = self.architecture.halo
-        inside = self.image[Box.of_shape(self.shape).shift(halo.low).slices]
-        return float(inside.mean()), float(inside.std())
+        return float(self.own_image.mean()), float(self.own_image.std())
 
     def cut(self, start: Triple, output: Triple) -> Patch:
         """Return what there is at the tile at `start`."""

@@ -15,11 +15,15 @@ from torch import Tensor
 from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from connectome.models.engine import available_engine
 from connectome.models.losses import head_losses
+from connectome.models.manifest import Network, load_network
 from connectome.models.release import release
 from connectome.models.samples import LabelledImage, Sample, draw_sample
 from connectome.models.sources import Generate, Read, load_source
 from connectome.models.training_config import Training
 from connectome.models.unet import UNet
+from connectome.models.validation import History, Verdict
+
+Judge = Callable[[Network], Verdict]
 
 VALIDATION_PATCHES = 6
 NOT_IDENTITY = {
@@ -29,6 +33,8 @@ NOT_IDENTITY = {
     "threads",
     "checkpoint_s",
     "validation",
+    "scoring",
+    "tensorboard",
     "tile",
     "training_data",
     "licence",
@@ -46,6 +52,7 @@ class TrainingReport:
     loss: float
     learning_rate: float
     validation_loss: float | None
+    history: History
 
 
 def train(
@@ -53,6 +60,7 @@ def train(
     read: Read,
     generate: Generate | None = None,
     progress: Callable[[TrainingReport], None] | None = None,
+    judge: Judge | None = None,
 ) -> Path:
     """Train a network, or go on where an interrupted run stopped, and return its manifest's path.
 
@@ -66,6 +74,8 @@ def train(
         Gives image and labels of a phantom's box and seed, for sources that are phantoms.
     progress
         Told at every checkpoint.
+    judge
+        Gives the verdict on a network that was released for it, if `config.scoring` asks for that.
     """
     images, checked = ([load_source(each, config, read, generate) for each in part] for part in config.divided())
     trainer = Trainer(config, images, checked)
@@ -75,20 +85,19 @@ def train(
     load_checkpoint(checkpoint, trainer.state, trainer.identity)
     losses: list[float] = []
     saved = time.monotonic()
-    while trainer.share_done < 1:
+    while not trainer.is_done:
         losses.append(trainer.step())
-        if time.monotonic() - saved >= config.checkpoint_s or trainer.share_done >= 1:
+        is_judged = judge is not None and trainer.is_due
+        if judge is not None and is_judged:
+            trainer.judge(judge, folder / "candidates")
+        if is_judged or time.monotonic() - saved >= config.checkpoint_s or trainer.is_done:
+            report = trainer.report(losses)
             save_checkpoint(checkpoint, trainer.state, trainer.identity)
             if progress is not None:
-                progress(trainer.report(losses))
+                progress(report)
             losses.clear()
             saved = time.monotonic()
-    done = trainer.state.progress
-    figures = {"steps": float(done.step), "minutes": round(done.seconds / 60, 1)}
-    validation_loss = trainer.validate()
-    if validation_loss is not None:
-        figures["validation_loss"] = round(validation_loss, 4)
-    return release(folder, config, trainer.normalisation, trainer.state.average, figures)
+    return release(folder, config, trainer.normalisation, trainer.kept(), trainer.figures())
 
 
 class Trainer:
@@ -125,6 +134,19 @@ class Trainer:
         if self.config.minutes is not None:
             shares.append(self.state.progress.seconds / 60 / self.config.minutes)
         return min(1.0, max(shares))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run is over: by steps, by minutes, or because validation sees no gain."""
+        scoring = self.config.scoring
+        patience = None if scoring is None else scoring.patience
+        return self.share_done >= 1 or (patience is not None and self.state.history.n_without_gain >= patience)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the step just taken is to be validated."""
+        scoring = self.config.scoring
+        return scoring is not None and (self.state.progress.step % scoring.every == 0 or self.share_done >= 1)
 
     @property
     def learning_rate(self) -> float:
@@ -176,12 +198,51 @@ class Trainer:
         samples = [draw_sample(self.checked, *arguments) for _ in range(VALIDATION_PATCHES)]
         return float(np.mean([float(self.loss(self.state.average, [sample])) for sample in samples]))
 
-    def report(self, losses: Sequence[float]) -> TrainingReport:
-        """Describe where the run is, given the losses since the last time."""
-        done = self.state.progress
-        mean = float(np.mean(losses))
+    def judge(self, judge: Judge, folder: Path) -> None:
+        """Have the averaged weights judged as they would be released, and keep them if they are the best."""
+        began = time.monotonic()
+        folder.mkdir(exist_ok=True)
+        released = release(folder, self.config, self.normalisation, self.state.average, {})
+        if self.state.history.add(self.state.progress.step, judge(load_network(str(released)))):
+            self.state.best = {name: value.clone() for name, value in self.state.average.named_parameters()}
+        # Inference takes one thread, whatever training has.
+        torch.set_num_threads(self.config.threads)
+        self.state.progress.seconds += time.monotonic() - began
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.config.scoring is not None and self.config.scoring.keep == "best"
+
+    def kept(self) -> UNet:
+        """Return the averaged network, with the weights of the best validation if there was one and it is asked for."""
+        kept = UNet(self.config.architecture, auxiliary=True)
+        best = self.state.best if self._keeps_best else {}
+        kept.load_state_dict(best or self.state.average.state_dict())
+        return kept
+
+    def figures(self) -> dict[str, float]:
+        """Return what the manifest says of the run."""
+        done, history = self.state.progress, self.state.history
+        figures = {"steps": float(done.step), "minutes": round(done.seconds / 60, 1)}
         validation_loss = self.validate()
-        return TrainingReport(done.step, done.seconds / 60, self.share_done, mean, self.learning_rate, validation_loss)
+        if validation_loss is not None:
+            figures["validation_loss"] = round(validation_loss, 4)
+        verdict = history.best if self._keeps_best else history.last
+        if verdict is not None:
+            scores = {name: round(float(value), 4) for name, value in verdict.items() if name != "objective"}
+            figures |= {"validated_step": scores.pop("step"), **scores}
+        return figures
+
+    def report(self, losses: Sequence[float]) -> TrainingReport:
+        """Note and describe where the run is, given the losses since the last time."""
+        done = self.state.progress
+        mean, validation_loss = float(np.mean(losses)), self.validate()
+        report = TrainingReport(
+            done.step, done.seconds / 60, self.share_done, mean, self.learning_rate, validation_loss, self.state.history
+        )
+        noted = ("step", "minutes", "loss", "learning_rate", "validation_loss")
+        self.state.history.losses.append({name: getattr(report, name) for name in noted})
+        return report
 
     @torch.no_grad()
     def _update_average(self) -> None:

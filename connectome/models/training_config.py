@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -70,6 +70,34 @@ class ShapeDescriptors(BaseModel):
         return z, y, x
 
 
+class Scoring(BaseModel):
+    """How networks are judged while they are trained: by segmenting the validation volumes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    every: int = Field(default=500, gt=0)
+    """Steps between validations; the last step is validated as well."""
+    patience: int | None = Field(default=None, gt=0)
+    """Training ends after so many validations without gain; not given: it does not end early."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are kept; ``last`` where the scores shall say how well unseen tissue is segmented."""
+    boundary_threshold: float = Field(default=0.6, ge=0, le=1)
+    """As of the stage `fragments`."""
+    cap_nm: float = Field(default=100.0, gt=0)
+    """As of the stage `fragments`."""
+    per_section: bool = False
+    """As of the stage `fragments`."""
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Thresholds of agglomeration and of the probability of classes; the best one counts."""
+
+    @field_validator("thresholds")
+    @classmethod
+    def _ascending(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        if not thresholds:
+            raise ValueError("thresholds are empty: give one at least")
+        return tuple(sorted(set(thresholds)))
+
+
 class ClassHead(BaseModel):
     """How one class is learned."""
 
@@ -81,6 +109,10 @@ class ClassHead(BaseModel):
     """Weight of a voxel inside, relative to one outside: more for what is rare."""
     focus: float = Field(default=0.0, ge=0, le=1)
     """Share of patches that are placed about one of its voxels; the others lie anywhere."""
+    score: Literal["overlap", "objects", "boundary"] = "overlap"
+    """What it is judged by: intersection over union, F1 of its objects, or the Rand score of what it parts."""
+    min_voxels: int = Field(default=0, ge=0)
+    """Objects that are found count from this many voxels on."""
 
 
 class Training(BaseModel):
@@ -144,6 +176,10 @@ class Training(BaseModel):
     """Decay per step of the averaged weights, which are the ones that are kept."""
     augmentation: Augmentation = Augmentation()
     """Random changes of the patches."""
+    scoring: Scoring | None = None
+    """Segment the validation volumes every so often, keep the best weights; not given: the last ones are kept."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard below `folder`; wants `connectome[tensorboard]`."""
     checkpoint_s: float = Field(default=90.0, gt=0)
     """Seconds between checkpoints (and validations)."""
 
@@ -170,6 +206,8 @@ class Training(BaseModel):
             raise ValueError("cross_validation holds out a part of the sources: leave validation away, or it")
         if self.cross_validation is not None and any(source.box is None for source in self.sources):
             raise ValueError("cross_validation cuts the boxes of the sources: give every source a box")
+        if self.scoring is not None and self.cross_validation is None and not self.validation:
+            raise ValueError("scoring wants volumes to segment: give validation or cross_validation")
         return self
 
     @property

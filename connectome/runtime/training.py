@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,43 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.models import Training
+from connectome.models import Network, Training
+from connectome.models.events import EventWriter
+from connectome.models.sources import load_source
 from connectome.models.training import TrainingReport, train
+from connectome.models.validation import History, Verdict
 from connectome.phantom import generate
+from connectome.runtime.validation import SegmentationJudge
 from connectome.store.sources import open_volume
 from connectome.workflow.workflow import load_yaml, set_value
 
 
-def train_network(path: str, settings: Sequence[str], console: Console) -> Path:
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a run is, for its page: losses and verdicts, and pictures of the best validation of this process."""
+
+    config: Training
+    history: History
+    pictures: dict[str, npt.NDArray[Any]]
+
+
+Watch = Callable[[TrainingState], object]
+
+
+def load_training(path: str, settings: Sequence[str]) -> Training:
+    """Return the training that a YAML file describes, with ``key.sub=value`` applied to its content."""
+    content = load_yaml(path)
+    for setting in settings:
+        set_value(content, setting)
+    try:
+        return Training.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where}: {first['msg']}, got {first.get('input')!r}") from error
+
+
+def train_network(path: str, settings: Sequence[str], console: Console, watch: Watch | None = None) -> Path:
     """Train the network that a YAML file describes; return its manifest's path.
 
     Parameters
@@ -32,16 +62,12 @@ def train_network(path: str, settings: Sequence[str], console: Console) -> Path:
         ``key.sub=value``, applied to the file's content.
     console : rich.console.Console
         Where progress is shown.
+    watch : callable, optional
+        Told the state at every checkpoint.
     """
-    content = load_yaml(path)
-    for setting in settings:
-        set_value(content, setting)
-    try:
-        config = Training.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where}: {first['msg']}, got {first.get('input')!r}") from error
+    config = load_training(path, settings)
+    make = _tissue(config)
+    judge = _BestPictures(config, make) if config.scoring is not None else None
     bars = Progress(
         TextColumn("train {task.fields[name]}"),
         BarColumn(),
@@ -50,17 +76,49 @@ def train_network(path: str, settings: Sequence[str], console: Console) -> Path:
         console=console,
         disable=not console.is_terminal,
     )
-    with bars:
+    with bars, EventWriter(config) as events:
         bar = bars.add_task("train", total=1.0, name=config.network_name, losses="")
 
         def report(now: TrainingReport) -> None:
-            checked = "" if now.validation_loss is None else f", validation {now.validation_loss:.4f}"
-            losses = f"step {now.step}, loss {now.loss:.4f}{checked}"
+            losses = _sentence(now)
             bars.update(bar, completed=now.share_done, losses=losses)
             if not console.is_terminal:
                 console.print(f"{now.minutes:.1f} min, {now.share_done:.0%}: {losses}", highlight=False)
+            events.write(now.history)
+            if watch is not None:
+                watch(TrainingState(config, now.history, judge.pictures if judge else {}))
 
-        return train(config, _read, _tissue(config), report)
+        return train(config, _read, make, report, judge)
+
+
+class _BestPictures:
+    """A judge that is made when it is first asked, and remembers the pictures of its best verdict."""
+
+    def __init__(self, config: Training, make: Any) -> None:
+        self._config, self._make = config, make
+        self._judge: SegmentationJudge | None = None
+        self._best = np.inf
+        self.pictures: dict[str, npt.NDArray[Any]] = {}
+
+    def __call__(self, network: Network) -> Verdict:
+        if self._judge is None:
+            held_out = self._config.divided()[1]
+            volumes = [load_source(each, self._config, _read, self._make) for each in held_out]
+            self._judge = SegmentationJudge(self._config, volumes)
+        verdict = self._judge(network)
+        if verdict.objective < self._best:
+            self._best, self.pictures = verdict.objective, self._judge.pictures
+        return verdict
+
+
+def _sentence(now: TrainingReport) -> str:
+    parts = [f"step {now.step}", f"loss {now.loss:.4f}"]
+    if now.validation_loss is not None:
+        parts.append(f"validation {now.validation_loss:.4f}")
+    best = now.history.best
+    if best is not None:
+        parts.append(f"best {best['objective']:.3f} at step {best['step']}")
+    return ", ".join(parts)
 
 
 def _read(url: str) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ import PIL.Image
 
 from connectome.geometry import Box, Triple, as_triple
 from connectome.store.layout import VoxelSize
-from connectome.web.scene import AnyVolume, Layer
+from connectome.web.scene import AnyVolume, Kind, Layer
 
 AXES = "zyx"
 MOST_PIXELS = 1024
@@ -98,9 +98,14 @@ def draw(layer: Layer, plane: npt.NDArray[np.generic], colours: Mapping[int, int
 
     `colours` names labels that take the colour of another id.
     """
-    if layer.kind == "labels":
+    return draw_plane(layer.kind, plane, colours)
+
+
+def draw_plane(kind: Kind, plane: npt.NDArray[np.generic], colours: Mapping[int, int] | None = None) -> str:
+    """Return a plane (channels first, if there are any) as `draw` does, without a layer that it comes from."""
+    if kind == "labels":
         return _encoded(colour_labels(plane.astype(np.uint64), colours), "PNG")
-    if layer.kind == "channels":
+    if kind == "channels":
         channels = grey(plane)[[min(c, len(plane) - 1) for c in range(3)]]
         return _encoded(np.moveaxis(channels, 0, -1), "JPEG")
     return _encoded(grey(plane), "JPEG")

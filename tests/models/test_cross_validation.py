@@ -51,6 +51,7 @@ def test_a_fold_has_its_own_name_and_sources() -> None:
         ({"cross_validation": {"parts": [1, 1, 1]}}, "two parts at least"),
         ({"cross_validation": {}}, "give every source a box"),
         ({"cross_validation": {}, "validation": [{"image": "a", "labels": "b"}]}, "leave validation away"),
+        ({"scoring": {}}, "scoring wants volumes"),
         ({"sources": [{"image": "a", "labels": "b", "downsample": [1, 3, 1]}]}, "factors of 1 and 2"),
     ],
 )
@@ -64,7 +65,8 @@ def test_a_source_may_be_pooled() -> None:
     config = configuration(Path("unused"), sources=[source])
     loaded = load_source(config.sources[0], config, lambda name: toy()[name], None)
     assert loaded.shape == (24, 14, 16)
-    assert abs(loaded.normalisation()[0] - float(toy()["toy#image"].mean())) < 1
+    np.testing.assert_array_equal(loaded.own_labels, toy()["toy#labels"][:, ::2, ::2])
+    assert abs(float(loaded.own_image.mean()) - float(toy()["toy#image"].mean())) < 1
 
 
 def test_the_anisotropic_workflow_is_valid() -> None:

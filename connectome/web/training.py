@@ -1,0 +1,182 @@
+"""The page of a training run: curves of losses and scores, and what the network makes of a section. One file."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from connectome.models import Training
+from connectome.models.validation import History
+from connectome.runtime.training import TrainingState
+from connectome.web.curves import Curve, curves
+from connectome.web.markup import Markup, cell, element, head_cell, join, note, page, row, section, table
+from connectome.web.matching import match_labels
+from connectome.web.quantities import triple
+from connectome.web.sections import draw_plane
+
+Pictures = Mapping[str, npt.NDArray[Any]]
+NOT_SCORES = ("step", "objective")
+
+
+def write_training_page(state: TrainingState) -> str:
+    """Write ``NAME.html`` beside the network and return its path; it is replaced in one step."""
+    config = state.config
+    path = Path(config.folder) / f"{config.network_name}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(page(f"{config.network_name}: training report", training_body(state)), encoding="utf-8")
+    partial.replace(path)
+    return str(path)
+
+
+def training_body(state: TrainingState) -> Markup:
+    """Return the page's content."""
+    config, history = state.config, state.history
+    return join(
+        _head(config, history),
+        _tiles(config, history),
+        element("div", _losses(history), _objective(config, history), class_="columns"),
+        _scores(config, history),
+        _pictures(config, state.pictures),
+        _parameters(config),
+    )
+
+
+def _head(config: Training, history: History) -> Markup:
+    facts = {
+        "Learns from": config.training_data,
+        "Licence": config.licence,
+        "Voxel size": f"{triple(config.voxel_size_nm)} nm",
+        "Receptive field": f"{triple(config.architecture.receptive_field)} voxels (z, y, x)",
+        "Heads": ", ".join(config.architecture.channels(auxiliary=True)),
+        "Written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by connectome {version('connectome')}",
+    }
+    kept = _kept(config, history)
+    if kept is not None:
+        facts["Kept"] = f"the weights of step {kept['step']:,}"
+    listed = (join(element("dt", name), element("dd", value)) for name, value in facts.items())
+    return element("header", element("h1", config.network_name), element("dl", *listed, class_="facts"))
+
+
+def _kept(config: Training, history: History) -> dict[str, Any] | None:
+    """Return the verdict on the weights that are kept."""
+    keeps_last = config.scoring is not None and config.scoring.keep == "last"
+    return history.last if keeps_last else history.best
+
+
+def _tiles(config: Training, history: History) -> Markup:
+    tiles = []
+    if history.losses:
+        last = history.losses[-1]
+        tiles += [
+            (f"{last['step']:,}", "steps"),
+            (f"{last['minutes']:.1f}", "minutes"),
+            (f"{last['loss']:.4f}", "loss"),
+        ]
+    kept = _kept(config, history) or {}
+    tiles += [(f"{value:.3f}", name) for name, value in kept.items() if name not in NOT_SCORES]
+    drawn = (element("div", element("b", value), element("span", name), class_="tile") for value, name in tiles)
+    return element("div", *drawn, class_="tiles")
+
+
+def _losses(history: History) -> Markup:
+    names = {"loss": "training", "validation_loss": "validation patches"}
+    drawn = [
+        Curve(title, points)
+        for key, title in names.items()
+        if (points := [(each["step"], each[key]) for each in history.losses if each[key] is not None])
+    ]
+    return section("Loss", curves(drawn, "loss") if drawn else note("There is no checkpoint yet."))
+
+
+def _objective(config: Training, history: History) -> Markup:
+    title = "Validation by segmentation"
+    kept = _kept(config, history)
+    if kept is None:
+        return section(title, note("No validation yet (scoring is not asked for, or its first one is to come)."))
+    keys = ["voi_split", "voi_merge"] if config.architecture.affinities else []
+    names = {"objective": "VOI" if keys else "1 - mean score", "voi_split": "split", "voi_merge": "merge"}
+    drawn = [
+        Curve(names[key], [(each["step"], each[key]) for each in history.verdicts]) for key in ("objective", *keys)
+    ]
+    unit = "bits" if keys else "distance from perfect"
+    words = "The dashed line is the step whose weights are kept. Lower is better."
+    return section(title, curves(drawn, unit, marked=kept["step"]), note(words))
+
+
+def _scores(config: Training, history: History) -> Markup | None:
+    if not history.verdicts:
+        return None
+    kept = _kept(config, history)
+    names = [name for name in history.verdicts[0] if name not in NOT_SCORES]
+    rows = [
+        row(
+            head_cell(f"{each['step']:,}"),
+            *(cell(f"{each[name]:.3f}") for name in names),
+            class_="overall" if each is kept else None,
+        )
+        for each in history.verdicts
+    ]
+    return section("Scores", table("Of each validation; the kept one is bold.", ("step", *names), rows))
+
+
+def _pictures(config: Training, pictures: Pictures) -> Markup | None:
+    if not pictures:
+        return None
+    figures = [_figure(config, "image", "image", pictures["image"])]
+    if "segmentation" in pictures:
+        truth, found = (pictures[name].astype(np.uint64) for name in ("truth", "segmentation"))
+        colours = match_labels([(truth, found)])
+        caption = "affinities along z (red), y (green), x (blue)"
+        figures += [
+            _figure(config, "channels", caption, pictures["affinities"]),
+            _figure(config, "labels", "segmentation", found),
+            _figure(config, "labels", "truth, in the colours of its best segments", truth, colours),
+        ]
+    for name in config.architecture.classes:
+        figures.append(_figure(config, "image", f"{name}, probability", pictures[f"class_{name}"]))
+        figures.append(_figure(config, "image", f"{name}, truth", _shown_mask(pictures[f"truth_{name}"])))
+    rows = [element("div", *figures[n : n + 4], class_="row of-4") for n in range(0, len(figures), 4)]
+    words = "The middle section of the first validation volume, by the best weights since the run was last started."
+    return section("A section that was not learned", *rows, note(words))
+
+
+def _shown_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return 0, 1 and unknown as black, white and grey."""
+    return np.array([0, 255, 128], np.uint8)[mask]
+
+
+def _figure(
+    config: Training, kind: Any, caption: str, plane: npt.NDArray[Any], colours: Mapping[int, int] | None = None
+) -> Markup:
+    height, width = (n * nm for n, nm in zip(plane.shape[-2:], config.voxel_size_nm[1:], strict=True))
+    image = element(
+        "image",
+        href=draw_plane(kind, plane, colours),
+        width=f"{width:g}",
+        height=f"{height:g}",
+        preserveAspectRatio="none",
+    )
+    picture = element(
+        "svg",
+        element("title", caption),
+        image,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        class_="picture",
+        style=f"aspect-ratio:{width:g}/{height:g}",
+    )
+    return element("figure", picture, element("figcaption", caption))
+
+
+def _parameters(config: Training) -> Markup:
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    lead = "Everything that the network depends on; saved as a file, it can be trained again."
+    return section("Parameters", element("p", lead, class_="soft"), element("pre", text, tabindex="0"))
