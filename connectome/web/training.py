@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -130,19 +130,21 @@ def _scores(config: Training, history: History) -> Markup | None:
 def _pictures(config: Training, pictures: Pictures) -> Markup | None:
     if not pictures:
         return None
-    figures = [_figure(config, "image", "image", pictures["image"])]
+    image = draw_plane("image", pictures["image"])
+    drawn = [("image", [image])]
     if "segmentation" in pictures:
         truth, found = (pictures[name].astype(np.uint64) for name in ("truth", "segmentation"))
         colours = match_labels([(truth, found)])
-        caption = "affinities along z (red), y (green), x (blue)"
-        figures += [
-            _figure(config, "channels", caption, pictures["affinities"]),
-            _figure(config, "labels", "segmentation", found),
-            _figure(config, "labels", "truth, in the colours of its best segments", truth, colours),
+        drawn += [
+            ("affinities along z (red), y (green), x (blue)", [draw_plane("channels", pictures["affinities"])]),
+            ("segmentation", [image, draw_plane("labels", found)]),
+            ("truth, in the colours of its best segments", [image, draw_plane("labels", truth, colours)]),
         ]
     for name in config.architecture.classes:
-        figures.append(_figure(config, "image", f"{name}, probability", pictures[f"class_{name}"]))
-        figures.append(_figure(config, "image", f"{name}, truth", _shown_mask(pictures[f"truth_{name}"])))
+        drawn.append((f"{name}, probability", [draw_plane("image", pictures[f"class_{name}"])]))
+        drawn.append((f"{name}, truth", [draw_plane("image", _shown_mask(pictures[f"truth_{name}"]))]))
+    extent = [n * nm for n, nm in zip(pictures["image"].shape, config.voxel_size_nm[1:], strict=True)]
+    figures = [_figure(caption, layers, (extent[0], extent[1])) for caption, layers in drawn]
     rows = [element("div", *figures[n : n + 4], class_="row of-4") for n in range(0, len(figures), 4)]
     words = "The middle section of the first validation volume, by the best weights since the run was last started."
     return section("A section that was not learned", *rows, note(words))
@@ -153,30 +155,25 @@ def _shown_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.array([0, 255, 128], np.uint8)[mask]
 
 
-def _figure(
-    config: Training, kind: Any, caption: str, plane: npt.NDArray[Any], colours: Mapping[int, int] | None = None
-) -> Markup:
-    height, width = (n * nm for n, nm in zip(plane.shape[-2:], config.voxel_size_nm[1:], strict=True))
-    image = element(
-        "image",
-        href=draw_plane(kind, plane, colours),
-        width=f"{width:g}",
-        height=f"{height:g}",
-        preserveAspectRatio="none",
-    )
+def _figure(caption: str, layers: Sequence[str], extent_nm: tuple[float, float]) -> Markup:
+    """Return layers (data URLs, the lowest first) of one section as a figure; its extent is height and width."""
+    height, width = (f"{n:g}" for n in extent_nm)
+    place = {"width": width, "height": height, "preserveAspectRatio": "none"}
     picture = element(
         "svg",
         element("title", caption),
-        image,
-        viewBox=f"0 0 {width:g} {height:g}",
+        *(element("image", href=url, **place) for url in layers),
+        viewBox=f"0 0 {width} {height}",
         role="img",
         class_="picture",
-        style=f"aspect-ratio:{width:g}/{height:g}",
+        style=f"aspect-ratio:{width}/{height}",
     )
     return element("figure", picture, element("figcaption", caption))
 
 
 def _parameters(config: Training) -> Markup:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
     lead = "Everything that the network depends on; saved as a file, it can be trained again."
     return section("Parameters", element("p", lead, class_="soft"), element("pre", text, tabindex="0"))

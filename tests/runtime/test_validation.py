@@ -91,7 +91,7 @@ def test_an_untrained_network_is_judged_and_its_page_written(tmp_path, monkeypat
     page = Path(states[0]).read_text()
     for word in ("small", "Loss", "Validation by segmentation", "Scores", "wall, probability", "affinities along z"):
         assert word in page
-    assert page.count("<image") == 8
+    assert page.count("<image") == 10
     assert "<script" not in page
     assert "best" in (tmp_path / "log").read_text()
     assert load_network(str(manifest)).manifest.training.figures["validated_step"] in (1, 2)
