@@ -23,7 +23,7 @@ from connectome.models.validation import History, Verdict
 from connectome.phantom import generate
 from connectome.runtime.validation import SegmentationJudge
 from connectome.store.sources import open_volume
-from connectome.workflow.workflow import load_yaml, set_value
+from connectome.workflow.workflow import load_yaml, sentence_of, set_value
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def load_training(path: str, settings: Sequence[str]) -> Training:
     try:
         return Training.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where}: {first['msg']}, got {first.get('input')!r}") from error
+        raise InputError(f"{path}: {sentence_of(error, Training)}") from error
 
 
 def train_network(path: str, settings: Sequence[str], console: Console, watch: Watch | None = None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -149,7 +149,7 @@ class Workflow(_Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise InputError(f"{source}: {_sentence(error, cls)}") from error
+            raise InputError(f"{source}: {sentence_of(error, cls)}") from error
 
     def plain(self) -> dict[str, Any]:
         """Return the workflow as plain values that `parse` reads."""
@@ -225,7 +225,7 @@ def _stage(entry: Any) -> Stage:
     try:
         return registry()[name].model_validate(entry)
     except ValidationError as error:
-        raise ValueError(f"stage {name}: {_sentence(error, registry()[name])}") from error
+        raise ValueError(f"stage {name}: {sentence_of(error, registry()[name])}") from error
 
 
 def _nobody_writes(stage: str, name: str, stages: Sequence[Stage]) -> str:
@@ -239,7 +239,7 @@ def _nobody_writes(stage: str, name: str, stages: Sequence[Stage]) -> str:
     return f"stage {stage} reads {name!r}, which nobody writes: {' or '.join(ways) or 'no stage writes it'}"
 
 
-def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
+def sentence_of(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn pydantic's first complaint into one sentence: where, got, wanted."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -258,11 +258,18 @@ def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """Return the keys that are known at a place of a model; none where the place is no model's."""
+    skips = False
     for part in path:
+        if skips:  # A number in a list, or a name in a mapping: of what it holds the model is known.
+            skips = False
+            continue
         annotation = model.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inside = [each for each in (annotation, *get_args(annotation)) if isinstance(each, type)]
+        models = [each for each in inside if issubclass(each, BaseModel)]
+        if not models:
             return []
-        model = annotation
+        model, skips = models[0], get_origin(annotation) in (tuple, dict)
     return list(model.model_fields)
 
 
