@@ -17,9 +17,10 @@ commands = typer.Typer(no_args_is_help=True, help="Networks that are shipped, an
 @commands.command("list")
 def list_networks(as_json: options.AsJson = False) -> None:
     """Print the networks that are shipped: voxel size, receptive field, training data and licence."""
-    from connectome.models import load_network, shipped_networks
+    from connectome.models import TrainedNetwork, load_network, shipped_networks
 
-    manifests = [load_network(name).manifest for name in shipped_networks()]
+    networks = map(load_network, shipped_networks())
+    manifests = [each.manifest for each in networks if isinstance(each, TrainedNetwork)]
     if as_json:
         print(json.dumps([each.model_dump(mode="json") for each in manifests]))
         return
@@ -36,10 +37,12 @@ def check(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a network's receptive field, halo, stride and independence of tiles; exit code 1 where one differs."""
-    from connectome.models import load_network
+    from connectome.models import TrainedNetwork, load_network
     from connectome.models.network_check import check_network
 
-    proofs = check_network(load_network(network))
+    loaded = load_network(network)
+    assert isinstance(loaded, TrainedNetwork)
+    proofs = check_network(loaded)
     if as_json:
         print(json.dumps([dataclasses.asdict(each) for each in proofs]))
     else:

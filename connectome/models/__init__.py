@@ -3,12 +3,14 @@
 import os
 
 from connectome.models.inference import engine_name, image_box, predict_affinities, working_bytes
-from connectome.models.manifest import Manifest, Network, load_network, shipped_networks
+from connectome.models.manifest import Manifest, TrainedNetwork, load_network, shipped_networks
+from connectome.models.network import Network
 from connectome.models.training_config import Training
 
 __all__ = [
     "Manifest",
     "Network",
+    "TrainedNetwork",
     "Training",
     "engine_name",
     "image_box",

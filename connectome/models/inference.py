@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import OrderedDict
 from threading import Lock
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box, as_triple
-from connectome.models.manifest import Network
+from connectome.models.network import Network
 from connectome.models.tiles import gather, tiles_of
 
 Image = npt.NDArray[np.uint8]
@@ -53,7 +52,7 @@ def predict_affinities(
     """
     _check_boxes(network, image, read_box, domain, box)
     affinities = np.empty((3, *box.shape), np.uint8)
-    for tile in tiles_of(box, domain, network.manifest.tile, network.architecture.stride):
+    for tile in tiles_of(box, domain, network.tile, network.tile_step):
         part = tile.intersect(box)
         predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain), mirrored)
         inside = part.relative_to(box.start).slices
@@ -69,14 +68,8 @@ def engine_name() -> str:
 
 
 def working_bytes(network: Network) -> int:
-    """Bound the memory that one tile takes beside image and result, in float32 (bfloat16: half)."""
-    architecture = network.architecture
-    finest = architecture.levels[0]
-    read = math.prod(architecture.input_shape(network.manifest.tile))
-    written = math.prod(network.manifest.tile)
-    # At its widest: the skip connection of the finest level, its cut and the upsampled features side by
-    # side before and after they are joined, and the first result of the decoder.
-    return 4 * finest.features * (read + 6 * written) + 8 * read + RECENT_BYTES
+    """Bound the memory that one tile and the recent ones take beside image and result."""
+    return network.tile_bytes + RECENT_BYTES
 
 
 class _RecentTiles:

@@ -7,47 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from connectome.errors import InputError
-from connectome.geometry import Box, Halo, Triple
-from connectome.models import tiles
+from connectome.geometry import Halo, Triple
 from connectome.models.architecture import Architecture
+from connectome.models.network import Channel, Network, Normalisation, Part
 
 SHIPPED = Path(__file__).parent / "networks"
 CHANNELS = ("affinity_z", "affinity_y", "affinity_x")
 OFFSETS: tuple[Triple, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
-
-
-class Part(BaseModel):
-    """A part of a manifest: fixed, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Normalisation(Part):
-    """How grey values become what the network sees: (value - mean) / standard_deviation."""
-
-    mean: float
-    """Mean of the training images, grey levels 0-255."""
-    standard_deviation: float = Field(gt=0)
-    """Standard deviation of the training images, grey levels."""
-
-
-class Channel(Part):
-    """One output of the network."""
-
-    name: str
-    """Name of the channel."""
-    offset: Triple
-    """Voxel (z, y, x) whose affinity to this one the channel holds."""
 
 
 class Provenance(Part):
@@ -59,7 +35,7 @@ class Provenance(Part):
     """Licence of the weights."""
     command: str
     """Command that trains the network again."""
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default_factory=dict)
     """Measured while training and after it."""
 
 
@@ -118,8 +94,8 @@ class Manifest(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """A manifest and its weights on disk; what a stage asks of a network."""
+class TrainedNetwork(Network):
+    """A manifest and its weights on disk, as `connectome train` writes them."""
 
     manifest: Manifest
     weights_path: Path
@@ -129,38 +105,50 @@ class Network:
         return self.manifest.name
 
     @property
+    def normalisation(self) -> Normalisation:
+        return self.manifest.normalisation
+
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]:
+        return self.manifest.voxel_size_nm
+
+    @property
+    def voxel_size_tolerance(self) -> float:
+        return self.manifest.voxel_size_tolerance
+
+    @property
     def architecture(self) -> Architecture:
         return self.manifest.architecture
 
     @property
+    def tile(self) -> Triple:
+        return self.manifest.tile
+
+    @property
+    def tile_step(self) -> Triple:
+        return self.architecture.stride
+
+    @property
+    def stride(self) -> Triple:
+        return self.architecture.stride
+
+    @property
     def halo(self) -> Halo:
-        """Image that a tile reads around its output."""
         return self.architecture.halo
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that the affinities depend on beside the image."""
         keys = {"weights_sha256", "normalisation", "tile", "architecture"}
         described = json.dumps(self.manifest.model_dump(mode="json", include=keys), sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
 
-    def check_voxel_size(self, voxel_size_nm: Sequence[float]) -> None:
-        """Raise InputError if images of this voxel size (zyx) are not what the network knows."""
-        known, tolerance = self.manifest.voxel_size_nm, self.manifest.voxel_size_tolerance
-        if any(abs(size / own - 1) > tolerance for size, own in zip(voxel_size_nm, known, strict=True)):
-            raise InputError(
-                f"network {self.name!r} does not fit the image's voxel size: got {_in_nm(voxel_size_nm)} nm, "
-                f"wanted {_in_nm(known)} nm (zyx) within {tolerance:.0%}; use another mip level, correct the "
-                "image's voxel size, or train a network for it (connectome train)"
-            )
-
-    def image_box(self, domain: Box, box: Box) -> Box:
-        """Return the part of the image that must be read to predict `box` of the volume `domain`."""
-        return tiles.image_box(self.architecture, self.manifest.tile, domain, box)
-
-
-def _in_nm(size: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in size)
+    @property
+    def tile_bytes(self) -> int:
+        """Bound of the memory that one tile takes beside image and result, in float32 (bfloat16: half)."""
+        read, written = math.prod(self.input_shape), math.prod(self.tile)
+        # At its widest: the skip connection of the finest level, its cut and the upsampled features side by
+        # side before and after they are joined, and the first result of the decoder.
+        return 4 * self.architecture.levels[0].features * (read + 6 * written) + 8 * read
 
 
 def shipped_networks() -> list[str]:
@@ -198,7 +186,7 @@ def _load(path: Path, changed: int) -> Network:  # noqa: ARG001
             f"{weights} is not the file that {path.name} describes: got sha256 {found[:12]}, wanted "
             f"{manifest.weights_sha256[:12]}; restore both from one source"
         )
-    return Network(manifest, weights)
+    return TrainedNetwork(manifest, weights)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

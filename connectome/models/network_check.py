@@ -12,7 +12,7 @@ from connectome.geometry import Box, Triple, as_triple
 from connectome.models.architecture import Architecture, Level
 from connectome.models.engine import available_engine, run_tile
 from connectome.models.inference import forget_tiles, predict_affinities
-from connectome.models.manifest import Network
+from connectome.models.manifest import TrainedNetwork
 from connectome.models.unet import UNet
 
 ROUNDING = 1
@@ -37,12 +37,12 @@ class Proof:
     is_met: bool
 
 
-def check_network(network: Network, seed: int = 0) -> list[Proof]:
+def check_network(network: TrainedNetwork, seed: int = 0) -> list[Proof]:
     """Measure what a manifest claims.
 
     Parameters
     ----------
-    network : Network
+    network : TrainedNetwork
         From `load_network`, which has compared the weights with their hash.
     seed : int
         Of the random images.
@@ -125,10 +125,10 @@ def _along(architecture: Architecture, axis: int) -> Architecture:
     return Architecture(levels=tuple(levels))
 
 
-def _shifted(network: Network, random: np.random.Generator) -> tuple[float, int]:
+def _shifted(network: TrainedNetwork, random: np.random.Generator) -> tuple[float, int]:
     """Predict a tile, and the one that lies a stride farther, from one image; compare where they overlap."""
-    tile, stride = network.manifest.tile, network.architecture.stride
-    shape = network.architecture.input_shape(tile)
+    tile, stride = network.tile, network.stride
+    shape = network.input_shape
     image = _tissue(as_triple([n + s for n, s in zip(shape, stride, strict=True)]), random)
     near = run_tile(network, available_engine(), np.ascontiguousarray(image[tuple(map(slice, shape))]))
     far = run_tile(network, available_engine(), np.ascontiguousarray(image[tuple(slice(s, None) for s in stride)]))
@@ -140,11 +140,9 @@ def _shifted(network: Network, random: np.random.Generator) -> tuple[float, int]
     return float((difference > 0).mean()), int(difference.max())
 
 
-def _boxed(network: Network, random: np.random.Generator) -> tuple[int, int]:
+def _boxed(network: TrainedNetwork, random: np.random.Generator) -> tuple[int, int]:
     """Predict a volume a stride larger than a tile, whole and in boxes that cut the tiles; compare the bytes."""
-    domain = Box.of_shape(
-        as_triple([n + s for n, s in zip(network.manifest.tile, network.architecture.stride, strict=True)])
-    )
+    domain = Box.of_shape(as_triple([n + s for n, s in zip(network.tile, network.stride, strict=True)]))
     image = _tissue(domain.shape, random)
     whole = predict_affinities(network, image, domain, domain, domain)
     cuts = [n // 3 for n in domain.shape]

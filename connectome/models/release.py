@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from connectome.models.manifest import CHANNELS, OFFSETS, Channel, Manifest, Normalisation, Provenance, write_manifest
+from connectome.models.manifest import CHANNELS, OFFSETS, Manifest, Provenance, write_manifest
+from connectome.models.network import Channel, Normalisation
 from connectome.models.training_config import Training
 from connectome.models.unet import UNet
 
