@@ -37,12 +37,10 @@ def check(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a network's receptive field, halo, stride and independence of tiles; exit code 1 where one differs."""
-    from connectome.models import TrainedNetwork, load_network
+    from connectome.models import load_network
     from connectome.models.network_check import check_network
 
-    loaded = load_network(network)
-    assert isinstance(loaded, TrainedNetwork)
-    proofs = check_network(loaded)
+    proofs = check_network(load_network(network))
     if as_json:
         print(json.dumps([dataclasses.asdict(each) for each in proofs]))
     else:
@@ -50,6 +48,8 @@ def check(
         for each in proofs:
             table.add_row(each.name, each.claimed, each.measured, "holds" if each.is_met else "differs")
         show(table)
+        for remedy in dict.fromkeys(each.remedy for each in proofs if each.remedy and not each.is_met):
+            print(f"refused: {remedy}")
     if not all(each.is_met for each in proofs):
         raise typer.Exit(1)
 

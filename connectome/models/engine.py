@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from connectome.models.foreign_engine import foreign_probability
+from connectome.models.foreign_manifest import ForeignNetwork
 from connectome.models.gpu_time import add_gpu_seconds
 from connectome.models.manifest import TrainedNetwork
 from connectome.models.network import Network
@@ -97,7 +99,8 @@ def _predictor(network: Network, engine: Engine) -> Predict:
     """Return what maps a normalised image to probabilities."""
     if isinstance(network, TrainedNetwork):
         return partial(_probability, load_module(network, engine), DTYPES[engine.precision])
-    raise TypeError(f"{type(network).__name__} is no network that this engine runs")
+    assert isinstance(network, ForeignNetwork)
+    return partial(foreign_probability, network, engine.device)
 
 
 @contextmanager

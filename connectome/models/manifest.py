@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from connectome.errors import InputError
 from connectome.geometry import Halo, Triple
 from connectome.models.architecture import Architecture
+from connectome.models.foreign_manifest import ForeignManifest, ForeignNetwork
 from connectome.models.network import Channel, Network, Normalisation, Part
 
 SHIPPED = Path(__file__).parent / "networks"
@@ -174,19 +175,30 @@ def load_network(name_or_path: str) -> Network:
 def _load(path: Path, changed: int) -> Network:  # noqa: ARG001
     """Load once per file and time of change: a network that is trained again is another one."""
     try:
-        manifest = Manifest.model_validate(yaml.safe_load(path.read_text()))
+        content = yaml.safe_load(path.read_text())
+        # A foreign network has a file in some format, ours has an architecture.
+        if isinstance(content, dict) and "format" in content:
+            foreign = ForeignManifest.model_validate(content)
+            return ForeignNetwork(foreign, _described_file(path, foreign.name, foreign.file, foreign.file_sha256))
+        manifest = Manifest.model_validate(content)
     except (ValidationError, yaml.YAMLError) as error:
         raise InputError(f"{path} is no manifest of a network: {error}") from error
-    weights = path.parent / manifest.weights
-    if not weights.is_file():
-        raise InputError(f"the weights of network {manifest.name!r} are missing: put {manifest.weights} beside {path}")
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != manifest.weights_sha256:
+    return TrainedNetwork(manifest, _described_file(path, manifest.name, manifest.weights, manifest.weights_sha256))
+
+
+def _described_file(path: Path, name: str, file: str, sha256: str) -> Path:
+    """Return the file beside the manifest at `path`, if it is the one that the manifest describes."""
+    described = path.parent / file
+    if not described.is_file():
+        raise InputError(f"the weights of network {name!r} are missing: put {file} beside {path}")
+    with described.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != sha256:
         raise InputError(
-            f"{weights} is not the file that {path.name} describes: got sha256 {found[:12]}, wanted "
-            f"{manifest.weights_sha256[:12]}; restore both from one source"
+            f"{described} is not the file that {path.name} describes: got sha256 {found[:12]}, wanted "
+            f"{sha256[:12]}; restore both from one source"
         )
-    return TrainedNetwork(manifest, weights)
+    return described
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -31,7 +31,10 @@ class Affinities(BlockStage):
         return {**super().identity(), "network": load_network(self.network).fingerprint}
 
     def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:  # noqa: ARG002
-        load_network(self.network).check_voxel_size(voxel_size_nm)
+        network = load_network(self.network)
+        network.check_voxel_size(voxel_size_nm)
+        if self.mirrored:
+            network.check_mirrors()
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
         return load_network(self.network).halo
