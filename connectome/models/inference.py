@@ -49,13 +49,22 @@ def predict_affinities(
     Returns
     -------
     Affinities (3, z, y, x) along z, y, x, uint8, 255 = same cell, stored at the higher-index voxel.
+
+    Notes
+    -----
+    A tile whose image, halo included, has one grey value is blank: its affinities are 0 and no network runs. That
+    follows from the tile's place, so bytes do not depend on the box here either.
     """
     _check_boxes(network, image, read_box, domain, box)
     affinities = np.empty((3, *box.shape), np.uint8)
     for tile in tiles_of(box, domain, network.tile, network.tile_step):
         part = tile.intersect(box)
-        predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain), mirrored)
         inside = part.relative_to(box.start).slices
+        seen = gather(image, read_box.start, tile.grow(network.halo), domain)
+        if seen.min() == seen.max():
+            affinities[(slice(None), *inside)] = 0
+            continue
+        predicted = _predict_tile(network, seen, mirrored)
         affinities[(slice(None), *inside)] = predicted[(slice(None), *part.relative_to(tile.start).slices)]
     return affinities
 

@@ -14,7 +14,9 @@ from connectome.stages.stage import Artifact, BlockStage, VolumeArtifact, VoxelS
 
 
 class Affinities(BlockStage):
-    """Predict affinities (uint8, c z y x) tile by tile."""
+    """Predict affinities (uint8, c z y x) tile by tile; where a tile's image is blank they are 0."""
+
+    version: ClassVar[int] = 2
 
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("affinities", "uint8", n_channels=3),)
