@@ -27,7 +27,14 @@ def image_box(network: Network, domain: Box, box: Box) -> Box:
 
 
 def predict_affinities(
-    network: Network, image: Image, read_box: Box, domain: Box, box: Box, *, mirrored: bool = False
+    network: Network,
+    image: Image,
+    read_box: Box,
+    domain: Box,
+    box: Box,
+    *,
+    mirrored: bool = False,
+    wanted: npt.NDArray[np.bool_] | None = None,
 ) -> Affinities:
     """Predict the affinities of a box.
 
@@ -45,6 +52,8 @@ def predict_affinities(
         What to predict, inside the domain.
     mirrored
         Average the predictions of the eight mirrored tiles: better, for eight times the work.
+    wanted
+        Voxels of the box whose affinities are wanted (z, y, x), bool: others may be 0, which spares tiles.
 
     Returns
     -------
@@ -61,7 +70,7 @@ def predict_affinities(
         part = tile.intersect(box)
         inside = part.relative_to(box.start).slices
         seen = gather(image, read_box.start, tile.grow(network.halo), domain)
-        if seen.min() == seen.max():
+        if seen.min() == seen.max() or (wanted is not None and not wanted[inside].any()):
             affinities[(slice(None), *inside)] = 0
             continue
         predicted = _predict_tile(network, seen, mirrored)

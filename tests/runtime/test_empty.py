@@ -55,6 +55,26 @@ def test_blank_blocks_are_recorded_as_empty(image, tmp_path, monkeypatch):
     assert checksum(other.dataset.volume("affinities")) == checksum(outcome.dataset.volume("affinities"))
 
 
+def test_blocks_outside_a_mask_are_empty(image, tmp_path):
+    _, network = image
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[:, :, 40:50] = 1
+    random = np.random.default_rng(1).integers(0, 256, SHAPE, np.uint8)
+    urls = {
+        name: write_volume(tmp_path / name, a, voxel_size_nm=(10.0,) * 3) for name, a in (("i", random), ("m", mask))
+    }
+    content = {
+        "dataset": {"url": str(tmp_path / "run"), "image": urls["i"], "mask": urls["m"]},
+        "grid": {"block": [16, 24, 32]},
+        "stages": [{"stage": "masked_affinities", "network": str(network.weights_path.with_suffix(".yaml"))}],
+    }
+    outcome = run(Workflow.parse(content), runner="serial")
+    assert outcome.summary()["stages"]["masked_affinities"]["empty"] == 2
+    inside = outcome.dataset.volume("affinities").read(outcome.plan.domain)
+    assert inside[..., 40:50].any()
+    assert not inside[..., 50:].any()
+
+
 def test_receipts_of_older_ledgers_name_no_empty_tasks():
     receipts = [
         Receipt("affinities", ((n, n + 1),), 1, 1, 0.0, 1.0, 1.0, 0, 0, 0, "host", empty=((n, n + 1),) if n < 3 else ())
