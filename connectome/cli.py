@@ -15,10 +15,9 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from connectome.commands import bill, checks, cluster, networks, options
+from connectome.commands import bill, checks, cluster, evaluate, networks, options
 from connectome.errors import InputError
-from connectome.geometry import Box
-from connectome.runtime.terminal import show, show_bill, show_cuts, show_scores, table_of
+from connectome.runtime.terminal import show, show_bill, show_cuts, table_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +26,7 @@ app = typer.Typer(
     help="Raw electron-microscopy volumes to segmentations: exact, whole, simple.",
 )
 app.add_typer(bill.commands)
+app.add_typer(evaluate.commands)
 app.add_typer(cluster.commands)
 app.add_typer(checks.commands)
 app.add_typer(networks.commands, name="networks")
@@ -191,56 +191,6 @@ def agglomerate(
         for each, found in zip(cuts, figures, strict=True)
     ]
     print(json.dumps({"dataset": dataset, "cuts": rows}))
-
-
-@app.command()
-def evaluate(
-    segmentation: Annotated[str, typer.Argument(help="Volume to score; a dataset with --threshold.")],
-    truth: Annotated[str, typer.Argument(help="Truth of the same shape; voxels with 0 do not count.")],
-    threshold: Annotated[str | None, options.Thresholds] = None,
-    mask: Annotated[str | None, typer.Option(help="Only voxels where this volume is not 0 count.")] = None,
-    box: Annotated[str | None, typer.Option(metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this box counts.")] = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Score a segmentation against truth: variation of information and adapted Rand error."""
-    from connectome.runtime.evaluation import evaluate as evaluate_volumes
-
-    part = None
-    if box is not None:
-        try:
-            part = Box.parse(box)
-        except ValueError as error:
-            raise InputError(f"--box: {error}") from error
-    if threshold is not None:
-        _evaluate_cuts(segmentation, truth, options.thresholds(threshold), mask, part, as_json)
-        return
-    scores = evaluate_volumes(segmentation, truth, mask_url=mask, box=part)
-    values = {**dataclasses.asdict(scores), "voi": scores.voi}
-    if as_json:
-        print(json.dumps(values))
-        return
-    print(f"voi split {scores.voi_split:.4f} + merge {scores.voi_merge:.4f} = {scores.voi:.4f} bits")
-    print(f"adapted rand error {scores.adapted_rand_error:.4f} over {scores.n_voxels:,} voxels")
-
-
-def _evaluate_cuts(
-    dataset: str, truth: str, thresholds: list[float], mask: str | None, part: Box | None, as_json: bool
-) -> None:
-    from connectome.runtime.progress import ProgressDisplay
-    from connectome.runtime.recut import cut, evaluate_cuts
-
-    with ProgressDisplay(_ERRORS) as display:
-        cuts = cut(dataset.removesuffix("#fragments"), thresholds, display=display)
-    scores = evaluate_cuts(cuts, truth, mask_url=mask, box=part)
-    best = min(range(len(cuts)), key=lambda n: scores[n].voi)
-    if not as_json:
-        show_scores(dataset, cuts, scores, best)
-        return
-    rows = [
-        {"threshold": each.threshold, **dataclasses.asdict(score), "voi": score.voi}
-        for each, score in zip(cuts, scores, strict=True)
-    ]
-    print(json.dumps({"dataset": dataset, "cuts": rows, "best": cuts[best].threshold}))
 
 
 @app.command()

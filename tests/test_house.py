@@ -33,6 +33,7 @@ LIBRARY_HOMES = {
     "fsspec": ("store",),
     "pyarrow": ("store",),
     "torch": ("models",),
+    "onnxruntime": ("models",),
     "numba": ("kernels",),
     "scipy": ("models",),
     "cc3d": ("kernels",),

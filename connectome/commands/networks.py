@@ -17,9 +17,10 @@ commands = typer.Typer(no_args_is_help=True, help="Networks that are shipped, an
 @commands.command("list")
 def list_networks(as_json: options.AsJson = False) -> None:
     """Print the networks that are shipped: voxel size, receptive field, training data and licence."""
-    from connectome.models import load_network, shipped_networks
+    from connectome.models import TrainedNetwork, load_network, shipped_networks
 
-    manifests = [load_network(name).manifest for name in shipped_networks()]
+    networks = map(load_network, shipped_networks())
+    manifests = [each.manifest for each in networks if isinstance(each, TrainedNetwork)]
     if as_json:
         print(json.dumps([each.model_dump(mode="json") for each in manifests]))
         return
@@ -47,6 +48,8 @@ def check(
         for each in proofs:
             table.add_row(each.name, each.claimed, each.measured, "holds" if each.is_met else "differs")
         show(table)
+        for remedy in dict.fromkeys(each.remedy for each in proofs if each.remedy and not each.is_met):
+            print(f"refused: {remedy}")
     if not all(each.is_met for each in proofs):
         raise typer.Exit(1)
 

@@ -2,13 +2,18 @@
 
 import os
 
+from connectome.models.foreign_manifest import ForeignManifest, ForeignNetwork
 from connectome.models.inference import engine_name, image_box, predict_affinities, working_bytes
-from connectome.models.manifest import Manifest, Network, load_network, shipped_networks
+from connectome.models.manifest import Manifest, TrainedNetwork, load_network, shipped_networks
+from connectome.models.network import Network
 from connectome.models.training_config import Training
 
 __all__ = [
+    "ForeignManifest",
+    "ForeignNetwork",
     "Manifest",
     "Network",
+    "TrainedNetwork",
     "Training",
     "engine_name",
     "image_box",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from typing import Literal
 
@@ -15,10 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from connectome.models.foreign_engine import foreign_probability
+from connectome.models.foreign_manifest import ForeignNetwork
 from connectome.models.gpu_time import add_gpu_seconds
-from connectome.models.manifest import Network
+from connectome.models.manifest import TrainedNetwork
+from connectome.models.network import Network
 from connectome.models.unet import UNet
 
+Predict = Callable[[Tensor], Tensor]
+"""From a normalised image (z, y, x) to probabilities (c, z, y, x), both float32."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -44,11 +49,8 @@ def available_engine() -> Engine:
 
 
 @lru_cache(maxsize=4)
-def load_module(network: Network, engine: Engine) -> UNet:
+def load_module(network: TrainedNetwork, engine: Engine) -> UNet:
     """Load the weights once per process; they are stored in bfloat16, which float32 holds exactly."""
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
     module = UNet(network.architecture, auxiliary=False)
     module.load_state_dict(load_file(network.weights_path))
     module.requires_grad_(False).eval()
@@ -71,18 +73,34 @@ def run_tile(
     -------
     What the network predicts (c, z, y, x), uint8: probability times 255, rounded last.
     """
+    with torch.inference_mode(), timed(engine):
+        probability = tile_probability(network, engine, image, mirrored=mirrored)
+        return probability.mul_(255.0).round_().to(torch.uint8).cpu().contiguous().numpy()
+
+
+@torch.inference_mode()
+def tile_probability(
+    network: Network, engine: Engine, image: npt.NDArray[np.uint8], *, mirrored: bool = False
+) -> Tensor:
+    """Return what `run_tile` rounds: probabilities (c, z, y, x), float32, on the engine's device."""
     if torch.get_num_threads() != 1:
         # The scheduler owns the cores, and sums would depend on how many threads share them.
         torch.set_num_threads(1)
-    normalisation = network.manifest.normalisation
-    module = load_module(network, engine)
-    with torch.inference_mode(), timed(engine):
-        normalised = torch.from_numpy(image).to(engine.device).float()
-        normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
-        normalised = normalised.to(DTYPES[engine.precision])
-        predict = _mean_over_mirrors if mirrored else _probability
-        probability = predict(module, normalised)
-        return probability.mul_(255.0).round_().to(torch.uint8).cpu().contiguous().numpy()
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    normalisation, predict = network.normalisation, _predictor(network, engine)
+    normalised = torch.from_numpy(image).to(engine.device).float()
+    normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
+    return _mean_over_mirrors(predict, normalised, "affinities" in network.heads) if mirrored else predict(normalised)
+
+
+def _predictor(network: Network, engine: Engine) -> Predict:
+    """Return what maps a normalised image to probabilities."""
+    if isinstance(network, TrainedNetwork):
+        return partial(_probability, load_module(network, engine), DTYPES[engine.precision])
+    assert isinstance(network, ForeignNetwork)
+    return partial(foreign_probability, network, engine.device)
 
 
 @contextmanager
@@ -99,12 +117,12 @@ def timed(engine: Engine) -> Iterator[None]:
     add_gpu_seconds(start.elapsed_time(end) / 1000)
 
 
-def _probability(module: UNet, image: Tensor) -> Tensor:
-    batch = image[None, None].contiguous(memory_format=torch.channels_last_3d)
+def _probability(module: UNet, dtype: torch.dtype, image: Tensor) -> Tensor:
+    batch = image[None, None].to(dtype).contiguous(memory_format=torch.channels_last_3d)
     return torch.sigmoid(module(batch)[0].float())
 
 
-def _mean_over_mirrors(module: UNet, image: Tensor) -> Tensor:
+def _mean_over_mirrors(predict: Predict, image: Tensor, has_affinities: bool) -> Tensor:
     """Average the probabilities of the mirrored images (z, y, x), each mirrored back.
 
     In a mirrored image the lower voxel of a pair is the higher one, so along a mirrored axis its
@@ -114,9 +132,9 @@ def _mean_over_mirrors(module: UNet, image: Tensor) -> Tensor:
     total, count = None, None
     for flips in product((False, True), repeat=3):
         axes = [axis for axis, flipped in enumerate(flips) if flipped]
-        probability = _probability(module, image.flip(axes)).flip([1 + axis for axis in axes])
+        probability = predict(image.flip(axes)).flip([1 + axis for axis in axes])
         weight = torch.ones_like(probability)
-        for axis in axes if module.architecture.affinities else ():
+        for axis in axes if has_affinities else ():
             probability[axis] = probability[axis].roll(1, axis)
             probability[axis].select(axis, 0).zero_()
             weight[axis].select(axis, 0).zero_()

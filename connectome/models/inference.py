@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import OrderedDict
 from threading import Lock
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from connectome.errors import InputError
 from connectome.geometry import Box, as_triple
 from connectome.models.architecture import HeadName
-from connectome.models.manifest import Network
+from connectome.models.network import Network
 from connectome.models.tiles import gather, tiles_of
 
 Image = npt.NDArray[np.uint8]
@@ -37,6 +36,7 @@ def predict(
     *,
     head: HeadName = "affinities",
     mirrored: bool = False,
+    wanted: npt.NDArray[np.bool_] | None = None,
 ) -> Predicted:
     """Predict one head of a network in a box.
 
@@ -56,6 +56,8 @@ def predict(
         ``affinities`` or ``classes``. Both cost what one costs: tiles are remembered with all their channels.
     mirrored
         Average the predictions of the eight mirrored tiles: better, for eight times the work.
+    wanted
+        Voxels of the box whose values are wanted (z, y, x), bool: others may be 0, which spares tiles.
 
     Returns
     -------
@@ -66,23 +68,39 @@ def predict(
     ------
     InputError
         If the network has no such head, or the image is not uint8.
+
+    Notes
+    -----
+    A tile whose image, halo included, has one grey value is blank: its values are 0 and no network runs. That
+    follows from the tile's place, so bytes do not depend on the box here either.
     """
     _check_boxes(network, image, read_box, domain, box)
     channels = network.channels(head)
     values = np.empty((channels.stop - channels.start, *box.shape), np.uint8)
-    for tile in tiles_of(box, domain, network.manifest.tile, network.architecture.stride):
+    for tile in tiles_of(box, domain, network.tile, network.tile_step):
         part = tile.intersect(box)
-        predicted = _predict_tile(network, gather(image, read_box.start, tile.grow(network.halo), domain), mirrored)
         inside = part.relative_to(box.start).slices
+        seen = gather(image, read_box.start, tile.grow(network.halo), domain)
+        if seen.min() == seen.max() or (wanted is not None and not wanted[inside].any()):
+            values[(slice(None), *inside)] = 0
+            continue
+        predicted = _predict_tile(network, seen, mirrored)
         values[(slice(None), *inside)] = predicted[(channels, *part.relative_to(tile.start).slices)]
     return values
 
 
 def predict_affinities(
-    network: Network, image: Image, read_box: Box, domain: Box, box: Box, *, mirrored: bool = False
+    network: Network,
+    image: Image,
+    read_box: Box,
+    domain: Box,
+    box: Box,
+    *,
+    mirrored: bool = False,
+    wanted: npt.NDArray[np.bool_] | None = None,
 ) -> Predicted:
     """Predict the affinities of a box; parameters as of `predict`."""
-    return predict(network, image, read_box, domain, box, head="affinities", mirrored=mirrored)
+    return predict(network, image, read_box, domain, box, head="affinities", mirrored=mirrored, wanted=wanted)
 
 
 def engine_name() -> str:
@@ -93,14 +111,8 @@ def engine_name() -> str:
 
 
 def working_bytes(network: Network) -> int:
-    """Bound the memory that one tile takes beside image and result, in float32 (bfloat16: half)."""
-    architecture = network.architecture
-    finest = architecture.levels[0]
-    read = math.prod(architecture.input_shape(network.manifest.tile))
-    written = math.prod(network.manifest.tile)
-    # At its widest: the skip connection of the finest level, its cut and the upsampled features side by
-    # side before and after they are joined, and the first result of the decoder.
-    return 4 * finest.features * (read + 6 * written) + 8 * read + RECENT_BYTES
+    """Bound the memory that one tile and the recent ones take beside image and result."""
+    return network.tile_bytes + RECENT_BYTES
 
 
 class _RecentTiles:

@@ -7,47 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from connectome.errors import InputError
-from connectome.geometry import Box, Halo, Triple
-from connectome.models import tiles
+from connectome.geometry import Halo, Triple
 from connectome.models.architecture import Architecture, HeadName
+from connectome.models.foreign_manifest import ForeignManifest, ForeignNetwork
+from connectome.models.network import Channel, Network, Normalisation, Part
 
 SHIPPED = Path(__file__).parent / "networks"
 CHANNELS = ("affinity_z", "affinity_y", "affinity_x")
 OFFSETS: tuple[Triple, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
-
-
-class Part(BaseModel):
-    """A part of a manifest: fixed, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Normalisation(Part):
-    """How grey values become what the network sees: (value - mean) / standard_deviation."""
-
-    mean: float
-    """Mean of the training images, grey levels 0-255."""
-    standard_deviation: float = Field(gt=0)
-    """Standard deviation of the training images, grey levels."""
-
-
-class Channel(Part):
-    """One output of the network."""
-
-    name: str
-    """Name of the channel."""
-    offset: Triple | None = None
-    """Voxel (z, y, x) whose affinity to this one the channel holds; none for a class."""
 
 
 def channels_of(architecture: Architecture) -> tuple[Channel, ...]:
@@ -65,7 +43,7 @@ class Provenance(Part):
     """Licence of the weights."""
     command: str
     """Command that trains the network again."""
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default_factory=dict)
     """Measured while training and after it."""
 
 
@@ -130,8 +108,8 @@ class Manifest(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """A manifest and its weights on disk; what a stage asks of a network."""
+class TrainedNetwork(Network):
+    """A manifest and its weights on disk, as `connectome train` writes them."""
 
     manifest: Manifest
     weights_path: Path
@@ -141,48 +119,54 @@ class Network:
         return self.manifest.name
 
     @property
+    def normalisation(self) -> Normalisation:
+        return self.manifest.normalisation
+
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]:
+        return self.manifest.voxel_size_nm
+
+    @property
+    def voxel_size_tolerance(self) -> float:
+        return self.manifest.voxel_size_tolerance
+
+    @property
     def architecture(self) -> Architecture:
         return self.manifest.architecture
 
     @property
+    def tile(self) -> Triple:
+        return self.manifest.tile
+
+    @property
+    def tile_step(self) -> Triple:
+        return self.architecture.stride
+
+    @property
+    def stride(self) -> Triple:
+        return self.architecture.stride
+
+    @property
     def halo(self) -> Halo:
-        """Image that a tile reads around its output."""
         return self.architecture.halo
+
+    @property
+    def heads(self) -> Mapping[HeadName, slice]:
+        return self.architecture.channels(auxiliary=False)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that the affinities depend on beside the image."""
         keys = {"weights_sha256", "normalisation", "tile", "architecture"}
         described = json.dumps(self.manifest.model_dump(mode="json", include=keys), sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
 
-    def channels(self, head: HeadName) -> slice:
-        """Return the channels of ``affinities`` or ``classes``; raise InputError if the network has no such head."""
-        channels = self.architecture.channels(auxiliary=False)
-        if head not in channels:
-            raise InputError(
-                f"network {self.name!r} predicts no {head}, but {' and '.join(channels)}: choose another network, or "
-                "train one that does (connectome train)"
-            )
-        return channels[head]
-
-    def check_voxel_size(self, voxel_size_nm: Sequence[float]) -> None:
-        """Raise InputError if images of this voxel size (zyx) are not what the network knows."""
-        known, tolerance = self.manifest.voxel_size_nm, self.manifest.voxel_size_tolerance
-        if any(abs(size / own - 1) > tolerance for size, own in zip(voxel_size_nm, known, strict=True)):
-            raise InputError(
-                f"network {self.name!r} does not fit the image's voxel size: got {_in_nm(voxel_size_nm)} nm, "
-                f"wanted {_in_nm(known)} nm (zyx) within {tolerance:.0%}; use another mip level, correct the "
-                "image's voxel size, or train a network for it (connectome train)"
-            )
-
-    def image_box(self, domain: Box, box: Box) -> Box:
-        """Return the part of the image that must be read to predict `box` of the volume `domain`."""
-        return tiles.image_box(self.architecture, self.manifest.tile, domain, box)
-
-
-def _in_nm(size: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in size)
+    @property
+    def tile_bytes(self) -> int:
+        """Bound of the memory that one tile takes beside image and result, in float32 (bfloat16: half)."""
+        read, written = math.prod(self.input_shape), math.prod(self.tile)
+        # At its widest: the skip connection of the finest level, its cut and the upsampled features side by
+        # side before and after they are joined, and the first result of the decoder.
+        return 4 * self.architecture.levels[0].features * (read + 6 * written) + 8 * read
 
 
 def shipped_networks() -> list[str]:
@@ -208,19 +192,30 @@ def load_network(name_or_path: str) -> Network:
 def _load(path: Path, changed: int) -> Network:  # noqa: ARG001
     """Load once per file and time of change: a network that is trained again is another one."""
     try:
-        manifest = Manifest.model_validate(yaml.safe_load(path.read_text()))
+        content = yaml.safe_load(path.read_text())
+        # A foreign network has a file in some format, ours has an architecture.
+        if isinstance(content, dict) and "format" in content:
+            foreign = ForeignManifest.model_validate(content)
+            return ForeignNetwork(foreign, _described_file(path, foreign.name, foreign.file, foreign.file_sha256))
+        manifest = Manifest.model_validate(content)
     except (ValidationError, yaml.YAMLError) as error:
         raise InputError(f"{path} is no manifest of a network: {error}") from error
-    weights = path.parent / manifest.weights
-    if not weights.is_file():
-        raise InputError(f"the weights of network {manifest.name!r} are missing: put {manifest.weights} beside {path}")
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != manifest.weights_sha256:
+    return TrainedNetwork(manifest, _described_file(path, manifest.name, manifest.weights, manifest.weights_sha256))
+
+
+def _described_file(path: Path, name: str, file: str, sha256: str) -> Path:
+    """Return the file beside the manifest at `path`, if it is the one that the manifest describes."""
+    described = path.parent / file
+    if not described.is_file():
+        raise InputError(f"the weights of network {name!r} are missing: put {file} beside {path}")
+    with described.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != sha256:
         raise InputError(
-            f"{weights} is not the file that {path.name} describes: got sha256 {found[:12]}, wanted "
-            f"{manifest.weights_sha256[:12]}; restore both from one source"
+            f"{described} is not the file that {path.name} describes: got sha256 {found[:12]}, wanted "
+            f"{sha256[:12]}; restore both from one source"
         )
-    return Network(manifest, weights)
+    return described
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -10,13 +10,21 @@ import torch
 
 from connectome.geometry import Box, Triple, as_triple
 from connectome.models.architecture import Architecture, Level
-from connectome.models.engine import available_engine, run_tile
+from connectome.models.dependence import measure_dependence
+from connectome.models.engine import available_engine, run_tile, tile_probability
 from connectome.models.inference import forget_tiles, predict
-from connectome.models.manifest import Network
+from connectome.models.manifest import TrainedNetwork
+from connectome.models.network import Network
 from connectome.models.unet import UNet
 
 ROUNDING = 1
 """Grey levels by which predictions of shifted tiles may differ: sums of another order, rounded."""
+CAUSES = (
+    "statistics over the tile (instance, group or layer normalisation, or batch normalisation that was exported for "
+    "training) and padding at the tile's border do that; export it with constants in their place, and crop what "
+    "padding reaches"
+)
+"""Why a network is refused."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,15 @@ class Proof:
     claimed, measured : str
         What the manifest says, and what was seen.
     is_met : bool
+    remedy : str
+        What to do where it is not met.
     """
 
     name: str
     claimed: str
     measured: str
     is_met: bool
+    remedy: str = ""
 
 
 def check_network(network: Network, seed: int = 0) -> list[Proof]:
@@ -49,33 +60,71 @@ def check_network(network: Network, seed: int = 0) -> list[Proof]:
 
     Notes
     -----
-    Geometry is measured with weights that silence no path and one channel per level, since it depends on neither.
-    Shifts and boxes are predicted with the weights themselves, in the precision of this machine.
+    The geometry of our architecture is measured with weights that silence no path and one channel per level, since it
+    depends on neither; that of a foreign network as it is (`measure_dependence`), and a claim of more than that is no
+    error. Shifts and boxes are predicted with the weights themselves, in the precision of this machine.
     """
-    manifest = network.manifest
-    low, high, field = measure_geometry(network.architecture)
     random = np.random.default_rng(seed)
+    geometry = _geometry(network) if isinstance(network, TrainedNetwork) else _dependence(network, random)
     differing, largest = _shifted(network, random)
     n_boxes, n_other = _boxed(network, random)
     return [
-        Proof("receptive field", _sizes(manifest.receptive_field), _sizes(field), field == manifest.receptive_field),
-        Proof(
-            "halo",
-            f"{_sizes(manifest.halo_low)} before, {_sizes(manifest.halo_high)} after",
-            f"{_sizes(low)} before, {_sizes(high)} after",
-            (low, high) == (manifest.halo_low, manifest.halo_high),
-        ),
+        *geometry,
         Proof(
             "stride",
-            f"shifts by {_sizes(manifest.stride)} commute",
+            f"shifts by {_sizes(network.stride)} commute",
             f"{differing:.2%} of values differ, by {largest} of 255 at most",
             largest <= ROUNDING,
+            f"the value of a voxel changes with the place of its tile: {CAUSES}",
         ),
         Proof(
             "independence of tiles",
             "the same bytes from every box",
             f"{n_other:,} bytes differ over {n_boxes} boxes",
             n_other == 0,
+            "the network gives other values for the same image: export it for inference, without dropout",
+        ),
+    ]
+
+
+def _geometry(network: TrainedNetwork) -> list[Proof]:
+    manifest = network.manifest
+    low, high, field = measure_geometry(network.architecture)
+    return [
+        Proof("receptive field", _sizes(manifest.receptive_field), _sizes(field), field == manifest.receptive_field),
+        Proof(
+            "halo",
+            _before_and_after(manifest.halo_low, manifest.halo_high),
+            _before_and_after(low, high),
+            (low, high) == (manifest.halo_low, manifest.halo_high),
+        ),
+    ]
+
+
+def _dependence(network: Network, random: np.random.Generator) -> list[Proof]:
+    """Measure a network whose architecture is not known; it must see no more than it claims."""
+
+    def predict(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        probability: npt.NDArray[np.float32] = tile_probability(network, available_engine(), image).cpu().numpy()
+        return probability
+
+    image = _tissue(network.input_shape, random)
+    low, high, field = measure_dependence(network, predict, image, 255 - image)
+    halo = network.halo
+    most = as_triple([a + n + b for a, n, b in zip(halo.low, network.stride, halo.high, strict=True)])
+    sees_more = any(a > b for a, b in zip((*low, *high), (*halo.low, *halo.high), strict=True))
+    remedy = (
+        f"network {network.name!r} depends on image beyond the halo that it claims: {CAUSES}; or claim a larger halo"
+    )
+    is_small = all(a <= b for a, b in zip(field, most, strict=True))
+    return [
+        Proof("receptive field", f"at most {_sizes(most)}", _sizes(field), is_small, remedy),
+        Proof(
+            "halo",
+            f"at most {_before_and_after(halo.low, halo.high)}",
+            _before_and_after(low, high),
+            not sees_more,
+            remedy,
         ),
     ]
 
@@ -127,8 +176,8 @@ def _along(architecture: Architecture, axis: int) -> Architecture:
 
 def _shifted(network: Network, random: np.random.Generator) -> tuple[float, int]:
     """Predict a tile, and the one that lies a stride farther, from one image; compare where they overlap."""
-    tile, stride = network.manifest.tile, network.architecture.stride
-    shape = network.architecture.input_shape(tile)
+    tile, stride = network.tile, network.stride
+    shape = network.input_shape
     image = _tissue(as_triple([n + s for n, s in zip(shape, stride, strict=True)]), random)
     near = run_tile(network, available_engine(), np.ascontiguousarray(image[tuple(map(slice, shape))]))
     far = run_tile(network, available_engine(), np.ascontiguousarray(image[tuple(slice(s, None) for s in stride)]))
@@ -142,9 +191,7 @@ def _shifted(network: Network, random: np.random.Generator) -> tuple[float, int]
 
 def _boxed(network: Network, random: np.random.Generator) -> tuple[int, int]:
     """Predict a volume a stride larger than a tile, whole and in boxes that cut the tiles; compare the bytes."""
-    domain = Box.of_shape(
-        as_triple([n + s for n, s in zip(network.manifest.tile, network.architecture.stride, strict=True)])
-    )
+    domain = Box.of_shape(as_triple([n + s for n, s in zip(network.tile, network.stride, strict=True)]))
     image = _tissue(domain.shape, random)
     whole = _predict(network, image, domain, domain)
     cuts = [n // 3 for n in domain.shape]
@@ -162,8 +209,7 @@ def _boxed(network: Network, random: np.random.Generator) -> tuple[int, int]:
 
 def _predict(network: Network, image: npt.NDArray[np.uint8], domain: Box, box: Box) -> npt.NDArray[np.uint8]:
     """Return all that a network predicts in a box."""
-    heads = network.architecture.heads(auxiliary=False)
-    return np.concatenate([predict(network, image, domain, domain, box, head=head.name) for head in heads])
+    return np.concatenate([predict(network, image, domain, domain, box, head=head) for head in network.heads])
 
 
 def _tissue(shape: Triple, random: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -175,3 +221,7 @@ def _tissue(shape: Triple, random: np.random.Generator) -> npt.NDArray[np.uint8]
 
 def _sizes(triple: Triple) -> str:
     return " x ".join(map(str, triple))
+
+
+def _before_and_after(low: Triple, high: Triple) -> str:
+    return f"{_sizes(low)} before, {_sizes(high)} after"

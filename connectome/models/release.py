@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from connectome.models.manifest import Manifest, Normalisation, Provenance, channels_of, write_manifest
+from connectome.models.manifest import Manifest, Provenance, channels_of, write_manifest
+from connectome.models.network import Normalisation
 from connectome.models.training_config import Training
 from connectome.models.unet import UNet
 

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Box, Grid, Triple, as_triple
-from connectome.models.architecture import Architecture
+from connectome.geometry import Box, Grid, Halo, Triple, as_triple
 
 Image = npt.NDArray[np.uint8]
 
@@ -31,25 +30,25 @@ def reflect(start: int, stop: int, low: int, high: int) -> npt.NDArray[np.intp]:
     return low + np.minimum(folded, 2 * last - folded)
 
 
-def tiles_of(box: Box, domain: Box, tile_shape: Triple, stride: Triple) -> Iterator[Box]:
+def tiles_of(box: Box, domain: Box, tile_shape: Triple, tile_step: Triple) -> Iterator[Box]:
     """Yield the output boxes of all tiles that meet `box`, in C order.
 
-    A tile at the domain's far faces ends at the first multiple of the stride that covers the domain.
+    A tile at the domain's far faces ends at the first multiple of `tile_step` that covers the domain.
     """
     positions = Grid(domain, tile_shape).covering(box)
     for index in np.ndindex(*positions.shape):
         place = [a + i for a, i in zip(positions.start, index, strict=True)]
-        spans = [_tile_span(p, n, s, e) for p, n, s, e in zip(place, tile_shape, stride, domain.shape, strict=True)]
+        spans = [_tile_span(p, n, s, e) for p, n, s, e in zip(place, tile_shape, tile_step, domain.shape, strict=True)]
         start, stop = zip(*spans, strict=True)
         yield Box(as_triple(start), as_triple(stop)).shift(domain.start)
 
 
-def image_box(architecture: Architecture, tile_shape: Triple, domain: Box, box: Box) -> Box:
+def image_box(halo: Halo, tile_step: Triple, tile_shape: Triple, domain: Box, box: Box) -> Box:
     """Return the part of the domain whose image is read by the tiles that meet `box`."""
-    tiles = list(tiles_of(box, domain, tile_shape, architecture.stride))
+    tiles = list(tiles_of(box, domain, tile_shape, tile_step))
     if not tiles:
         return Box(domain.start, domain.start)
-    read = Box(tiles[0].start, tiles[-1].stop).grow(architecture.halo)
+    read = Box(tiles[0].start, tiles[-1].stop).grow(halo)
     spans = [reflect(*span) for span in zip(read.start, read.stop, domain.start, domain.stop, strict=True)]
     return Box(as_triple([int(span.min()) for span in spans]), as_triple([int(span.max()) + 1 for span in spans]))
 
@@ -71,7 +70,7 @@ def gather(image: Image, image_start: Triple, box: Box, domain: Box) -> Image:
     return np.ascontiguousarray(image[np.ix_(*indices)])
 
 
-def _tile_span(place: int, size: int, stride: int, extent: int) -> tuple[int, int]:
+def _tile_span(place: int, size: int, step: int, extent: int) -> tuple[int, int]:
     start = place * size
-    covering = -(-(extent - start) // stride) * stride
+    covering = -(-(extent - start) // step) * step
     return start, start + min(size, covering)

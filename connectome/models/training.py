@@ -15,7 +15,8 @@ from torch import Tensor
 from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from connectome.models.engine import available_engine
 from connectome.models.losses import head_losses
-from connectome.models.manifest import Network, load_network
+from connectome.models.manifest import load_network
+from connectome.models.network import Network
 from connectome.models.release import release
 from connectome.models.samples import LabelledImage, Sample, draw_sample
 from connectome.models.sources import Generate, Read, load_source

@@ -21,6 +21,7 @@ class StageAccount:
     """What one stage took, over all runs on the dataset; seconds in which it was busy are kept by pool."""
 
     tasks: int = 0
+    empty: int = 0
     voxels: int = 0
     cpu_s: float = 0.0
     gpu_s: float = 0.0
@@ -39,6 +40,7 @@ class StageAccount:
     def add(self, receipt: Receipt) -> None:
         """Count one receipt."""
         self.tasks += receipt.n_tasks
+        self.empty += receipt.n_empty
         self.voxels += receipt.voxels
         self.cpu_s += receipt.cpu_s
         self.gpu_s += receipt.gpu_s
@@ -139,6 +141,7 @@ class Accounts:
         account = self.stages[name]
         return {
             "tasks": account.tasks,
+            "empty": account.empty,
             "tries": account.tries,
             "busy_seconds": round(account.busy_s, 3),
             "cpu_seconds": round(account.cpu_s, 3),

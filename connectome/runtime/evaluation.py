@@ -12,8 +12,12 @@ from connectome.errors import InputError
 from connectome.geometry import Box, Grid
 from connectome.kernels.contingency import Counts, Labels, add_tables, contingency
 from connectome.metrics import Agreement, agreement
+from connectome.store.array_volume import ArrayVolume
+from connectome.store.layout import VoxelSize
 from connectome.store.sources import open_volume
+from connectome.store.volume import Volume
 
+AnyVolume = Volume | ArrayVolume
 BLOCK = (128, 512, 512)
 MOST_PENDING = 1 << 20
 """Rows of blocks that wait at least to be added up."""
@@ -38,6 +42,88 @@ class Compared:
     counts: Counts
     whole: Box
     part: Box
+
+
+Rename = Callable[[Labels], Labels]
+"""What segments are called instead, such as the segments of fragments."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A segmentation, truth and perhaps a mask in one space: that of the segmentation's voxels.
+
+    Attributes
+    ----------
+    segmentation, truth, mask : AnyVolume
+    part : Box
+        What counts.
+    rename : callable, optional
+        Applied to the segments that are read.
+    """
+
+    segmentation: AnyVolume
+    truth: AnyVolume
+    mask: AnyVolume | None
+    part: Box
+    rename: Rename | None = None
+
+    @property
+    def whole(self) -> Box:
+        """The segmentation's box."""
+        return self.segmentation.box
+
+    @property
+    def voxel_size_nm(self) -> VoxelSize:
+        """Voxel size (z, y, x) that one of the volumes states."""
+        sizes = (volume.stated_voxel_size_nm for volume in (self.segmentation, self.truth))
+        size = next((size for size in sizes if size is not None), None)
+        if size is None:
+            raise InputError(
+                "neither segmentation nor truth states its voxel size, which lengths need: bring one in with "
+                "connectome ingest --voxel-size"
+            )
+        return size
+
+    def read(self, box: Box) -> tuple[Labels, Labels, npt.NDArray[np.bool_] | None]:
+        """Return segments, truth, and where the mask counts."""
+        here = box.relative_to(self.whole.start)
+        segments = _labels(self.segmentation.read(box))
+        if self.rename is not None:
+            segments = self.rename(segments)
+        truth = _labels(self.truth.read(here.shift(self.truth.box.start)))
+        return segments, truth, None if self.mask is None else self.mask.read(here.shift(self.mask.box.start)) != 0
+
+    def read_known(self, box: Box) -> tuple[Labels, Labels]:
+        """Return segments and truth, which is 0 where the mask does not count."""
+        segments, truth, mask = self.read(box)
+        return segments, truth if mask is None else np.where(mask, truth, np.uint64(0))
+
+
+def open_beside(
+    segmentation_url: str,
+    truth_url: str,
+    *,
+    mask_url: str | None = None,
+    box: Box | None = None,
+    rename: Rename | None = None,
+) -> Beside:
+    """Open volumes to compare, or refuse them; parameters as of `evaluate`."""
+    names = [("segmentation", segmentation_url), ("truth", truth_url)] + ([("mask", mask_url)] if mask_url else [])
+    volumes = [(name, url, open_volume(url)) for name, url in names]
+    whole = volumes[0][2].box
+    for name, url, volume in volumes:
+        if volume.n_channels is not None or volume.dtype.kind not in "uib":
+            raise InputError(f"{name} {url} holds {volume.dtype} with {volume.n_channels} channels, wanted are labels")
+        if volume.box.shape != whole.shape:
+            raise InputError(
+                f"{name} {url} has shape {volume.box.shape}, the segmentation {segmentation_url} has {whole.shape}: "
+                "give volumes of one shape"
+            )
+    part = whole if box is None else box
+    if not whole.contains(part):
+        raise InputError(f"box {part} reaches outside {segmentation_url}, which is {whole}")
+    segmentation, truth, *mask = (volume for _, _, volume in volumes)
+    return Beside(segmentation, truth, mask[0] if mask else None, part, rename)
 
 
 def evaluate(
@@ -80,35 +166,20 @@ def compare(
 
     Memory is that of a block and of a few times the table.
     """
-    names = [("segmentation", segmentation_url), ("truth", truth_url)] + ([("mask", mask_url)] if mask_url else [])
-    volumes = [(name, url, open_volume(url)) for name, url in names]
-    shape = volumes[0][2].box.shape
-    for name, url, volume in volumes:
-        if volume.n_channels is not None or volume.dtype.kind not in "uib":
-            raise InputError(f"{name} {url} holds {volume.dtype} with {volume.n_channels} channels, wanted are labels")
-        if volume.box.shape != shape:
-            raise InputError(
-                f"{name} {url} has shape {volume.box.shape}, the segmentation {segmentation_url} has {shape}: "
-                "give volumes of one shape"
-            )
-    whole = volumes[0][2].box
-    part = whole if box is None else box
-    if not whole.contains(part):
-        raise InputError(f"box {part} reaches outside {segmentation_url}, which is {whole}")
-    grid = Grid(part, BLOCK)
+    beside = open_beside(segmentation_url, truth_url, mask_url=mask_url, box=box)
+    grid = Grid(beside.part, BLOCK)
     table = contingency(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
     pending: list[tuple[Labels, Counts]] = []
     for n, index in enumerate(grid.indices()):
-        here = grid.box_at(index).relative_to(whole.start)
-        arrays = [_labels(volume.read(here.shift(volume.box.start))) for _, _, volume in volumes]
-        pending.append(contingency(arrays[1], arrays[0], arrays[2] != 0 if mask_url else None))
+        segments, truth, mask = beside.read(grid.box_at(index))
+        pending.append(contingency(truth, segments, mask))
         # Folded in when they outweigh the table, so that adding up stays linear in what the blocks have.
         if sum(counts.size for _, counts in pending) > max(MOST_PENDING, table[1].size):
             table, pending = add_tables([table, *pending]), []
         if progress is not None:
             progress(n + 1, len(grid))
     pairs, counts = add_tables([table, *pending])
-    return Compared(pairs, counts, whole, part)
+    return Compared(pairs, counts, beside.whole, beside.part)
 
 
 def _labels(array: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:

@@ -37,7 +37,7 @@ DESCRIPTIONS = ("zarr.json", ".zattrs", ".zarray", "attributes.json", "info")
 IngestProgress = Callable[[str, int, int], None]
 """Called with (artifact, voxels done, voxels in all)."""
 
-WANTED = {"image": ("uint8", False), "affinities": ("uint8", True)}
+WANTED = {"image": ("uint8", False), "mask": ("uint8", False), "affinities": ("uint8", True)}
 """Dtype, and whether there are channels, of volumes that stages read from outside."""
 
 

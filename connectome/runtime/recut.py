@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Grid
-from connectome.kernels.contingency import add_tables
+from connectome.kernels.contingency import Counts, Labels, add_tables
 from connectome.kernels.merge_tree import apply_names
-from connectome.metrics import Agreement, agreement
 from connectome.runtime.cluster import one_cluster
-from connectome.runtime.evaluation import Progress, compare
+from connectome.runtime.evaluation import Compared
 from connectome.runtime.given_edges import GivenEdges, open_edges
 from connectome.runtime.pools import Workers
 from connectome.runtime.progress import ProgressDisplay
@@ -184,33 +183,26 @@ def _agglomeration(plan: Plan) -> Agglomeration:
     return next(stages, Agglomeration(linkage=linkage))
 
 
-def evaluate_cuts(
-    cuts: Sequence[Cut],
-    truth_url: str,
-    *,
-    mask_url: str | None = None,
-    box: Box | None = None,
-    progress: Progress | None = None,
-) -> list[Agreement]:
-    """Compare cuts of one dataset with truth; voxels are read once, whatever the number of cuts.
+def fragments_url(cut: Cut) -> str:
+    """Return the fragments that a cut names."""
+    return Dataset(cut.plan.edges_url or cut.dataset.url).volume("fragments").url
 
-    The same scores as `evaluate` of the segmentation of each cut gives, with the same parameters. Memory is
-    that of the table of fragments and truth, and of the fragments' names.
-    """
-    plan = cuts[0].plan
-    fragments = Dataset(plan.edges_url or cuts[0].dataset.url).volume("fragments")
-    compared = compare(fragments.url, truth_url, mask_url=mask_url, box=box, progress=progress)
-    met = Grid(plan.grid.covering(compared.part), (1, 1, 1))
-    scores = []
-    for each in cuts:
-        names = each.dataset.table("names", plan.table("names").columns)
-        parts = [names.read_part(0, met.box_at(index).start) for index in met.indices()]
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in ("old", "new")}
-        order = np.argsort(joined["old"])
-        segments = apply_names({name: values[order] for name, values in joined.items()}, compared.pairs[:, 1])
-        pairs = np.stack([compared.pairs[:, 0], segments], axis=1)
-        scores.append(agreement(*add_tables([(pairs, compared.counts)])))
-    return scores
+
+def names_in(cut: Cut, part: Box) -> dict[str, npt.NDArray[Any]]:
+    """Return what a cut calls the fragments of a box: columns `old`, sorted, and `new`."""
+    names = cut.dataset.table("names", cut.plan.table("names").columns)
+    met = Grid(cut.plan.grid.covering(part), (1, 1, 1))
+    parts = [names.read_part(0, met.box_at(index).start) for index in met.indices()]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in ("old", "new")}
+    order = np.argsort(joined["old"])
+    return {name: values[order] for name, values in joined.items()}
+
+
+def renamed(cut: Cut, compared: Compared) -> tuple[Labels, Counts]:
+    """Return the contingency table of a cut from that of its fragments."""
+    segments = apply_names(names_in(cut, compared.part), compared.pairs[:, 1])
+    pairs = np.stack([compared.pairs[:, 0], segments], axis=1)
+    return add_tables([(pairs, compared.counts)])
 
 
 def measure(cut: Cut) -> CutFigures:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from connectome.metrics import Agreement
+    from connectome.runtime.accuracy import Scored
     from connectome.runtime.recut import Cut, CutFigures
 
 
@@ -62,10 +62,16 @@ def show_cuts(dataset: str, cuts: Sequence[Cut], figures: Sequence[CutFigures]) 
     show(table)
 
 
-def show_scores(dataset: str, cuts: Sequence[Cut], scores: Sequence[Agreement], best: int) -> None:
+def show_scores(dataset: str, scored: Sequence[Scored], best: int) -> None:
     """Print the scores of cuts, and mark the one at position `best`."""
-    table = table_of(dataset, "threshold", "voi split", "voi merge", "voi, bits", "adapted rand error", "")
-    for n, (cut, score) in enumerate(zip(cuts, scores, strict=True)):
+    titles = ["voi split", "voi merge", "voi, bits", "adapted rand error"]
+    has_lengths = scored[best].run_length is not None
+    table = table_of(dataset, "threshold", *titles, *(["expected run length, nm"] if has_lengths else []), "")
+    for n, each in enumerate(scored):
+        score = each.agreement
         values = (score.voi_split, score.voi_merge, score.voi, score.adapted_rand_error)
-        table.add_row(f"{cut.threshold:g}", *(f"{value:.4f}" for value in values), "best" if n == best else "")
+        texts = [f"{value:.4f}" for value in values]
+        if each.run_length is not None:
+            texts.append(f"{each.run_length.expected_nm:,.0f}")
+        table.add_row(f"{each.threshold:g}", *texts, "best" if n == best else "")
     show(table)

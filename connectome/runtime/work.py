@@ -119,9 +119,9 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
     _forget_peak()
     started, wall, cpu, gpu = time.time(), time.perf_counter(), time.process_time(), gpu_seconds()
     traffic = snapshot()
-    each = plan.passes[task.stage]
+    each, is_empty = plan.passes[task.stage], False
     if each.kind == "block":
-        _run_block(plan, dataset, each, task)
+        is_empty = _run_block(plan, dataset, each, task)
     elif each.kind == "reduce":
         _run_reduce(plan, dataset, each, task)
     else:
@@ -144,10 +144,12 @@ def perform(plan: Plan, dataset: Dataset, task: Task, number: int = 1, pool: str
         written_requests=used.requests_written,
         pool=pool,
         is_spot=is_spot_machine(),
+        empty=((place, place + 1),) if is_empty else (),
     )
 
 
-def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
+def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> bool:
+    """Run a block and tell whether it is empty: it has volumes, and they hold zeros alone."""
     stage, block = each.stage, plan.block(task)
     assert isinstance(stage, BlockStage)
     inputs: dict[str, Any] = {}
@@ -171,17 +173,20 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
         (volume,) = volumes.values()
         outputs = stage.process_levels(block, list(chain.from_iterable(pooling_steps(volume))), **inputs)
     dataset.check_held()
+    is_empty = bool(volumes)
     for artifact in stage.outputs:
         if isinstance(artifact, TableArtifact):
             _write_columns(dataset, artifact, task, outputs)
             continue
         volume, made = volumes[artifact.name], outputs[artifact.name]
         if isinstance(made, list):
-            _checked(artifact, made[0], block.write_box)
+            array = _checked(artifact, made[0], block.write_box)
             write_pooled(volume, block.write_box, made)
         else:
             array = _checked(artifact, made, block.write_box)
             write_levels(volume, block.write_box, array, is_labels=artifact.pyramid == "mode")
+        is_empty = is_empty and not array.any()
+    return is_empty
 
 
 def _read_beside(volume: Volume, box: Box, own: Box) -> np.ndarray[Any, Any]:

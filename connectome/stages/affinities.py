@@ -13,15 +13,14 @@ from connectome.models.inference import image_box, predict_affinities, working_b
 from connectome.stages.stage import Artifact, BlockStage, VolumeArtifact, VoxelSize
 
 
-class Affinities(BlockStage):
-    """Predict affinities (uint8, c z y x) tile by tile."""
+class AffinityStage(BlockStage):
+    """What stages share that predict affinities by a network."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    version: ClassVar[int] = 2
     outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("affinities", "uint8", n_channels=3),)
 
     is_local: ClassVar[bool] = True
 
-    stage: Literal["affinities"] = "affinities"
     network: str
     """Name of a shipped network, or path to a manifest."""
     mirrored: bool = False
@@ -34,6 +33,8 @@ class Affinities(BlockStage):
         network = load_network(self.network)
         network.check_voxel_size(voxel_size_nm)
         network.channels("affinities")
+        if self.mirrored:
+            network.check_mirrors()
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
         return load_network(self.network).halo
@@ -41,11 +42,24 @@ class Affinities(BlockStage):
     def read_box(self, name: str, block: Block) -> Box:  # noqa: ARG002
         return image_box(load_network(self.network), block.domain, block.write_box)
 
-    def process(self, block: Block, *, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
-        network = load_network(self.network)
-        read_box = self.read_box("image", block)
-        boxes = (read_box, block.domain, block.write_box)
-        return {"affinities": predict_affinities(network, image, *boxes, mirrored=self.mirrored)}
-
     def peak_bytes(self, block: Block) -> int:  # noqa: ARG002
         return working_bytes(load_network(self.network))
+
+    def predict(
+        self, block: Block, image: npt.NDArray[np.uint8], wanted: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Predict the affinities of a block from the image of its read box, where they are wanted."""
+        network = load_network(self.network)
+        boxes = (image_box(network, block.domain, block.write_box), block.domain, block.write_box)
+        return predict_affinities(network, image, *boxes, mirrored=self.mirrored, wanted=wanted)
+
+
+class Affinities(AffinityStage):
+    """Predict affinities (uint8, c z y x) tile by tile; where a tile's image is blank they are 0."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+
+    stage: Literal["affinities"] = "affinities"
+
+    def process(self, block: Block, *, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        return {"affinities": self.predict(block, image)}

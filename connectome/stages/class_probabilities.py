@@ -21,8 +21,8 @@ class _PerClass:
     def __get__(self, stage: ClassProbabilities | None, owner: type) -> tuple[Artifact, ...]:
         if stage is None:
             return (VolumeArtifact(ARTIFACT, "uint8"),)
-        n_classes = len(load_network(stage.network).architecture.classes)
-        return (VolumeArtifact(ARTIFACT, "uint8", n_channels=n_classes),)
+        classes = load_network(stage.network).heads.get("classes", slice(0, 0))
+        return (VolumeArtifact(ARTIFACT, "uint8", n_channels=classes.stop - classes.start),)
 
 
 class ClassProbabilities(BlockStage):
@@ -46,6 +46,8 @@ class ClassProbabilities(BlockStage):
         network = load_network(self.network)
         network.check_voxel_size(voxel_size_nm)
         network.channels("classes")
+        if self.mirrored:
+            network.check_mirrors()
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
         return load_network(self.network).halo

@@ -67,6 +67,8 @@ class Receipt:
         Where it ran, and the pool of that worker.
     is_spot : bool
         Whether the machine can be taken away.
+    empty : tuple of (start, stop)
+        Numbers of those tasks, ascending, that wrote volumes of zeros alone: nothing is there, and that is known.
     """
 
     stage: str
@@ -85,10 +87,15 @@ class Receipt:
     written_requests: int = 0
     pool: str = "cpu"
     is_spot: bool = False
+    empty: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_tasks(self) -> int:
         return sum(stop - start for start, stop in self.runs)
+
+    @property
+    def n_empty(self) -> int:
+        return sum(stop - start for start, stop in self.empty)
 
     @property
     def numbers(self) -> Iterator[int]:
@@ -104,6 +111,7 @@ def joined(receipts: Sequence[Receipt]) -> Receipt:
         joint = replace(
             joint,
             runs=joint.runs + each.runs,
+            empty=joint.empty + each.empty,
             tries=joint.tries + each.tries,
             voxels=joint.voxels + each.voxels,
             started_s=min(joint.started_s, each.started_s),
@@ -116,7 +124,8 @@ def joined(receipts: Sequence[Receipt]) -> Receipt:
             written_requests=joint.written_requests + each.written_requests,
             peak_bytes=max(joint.peak_bytes, each.peak_bytes),
         )
-    return replace(joint, runs=runs_of(joint.numbers))
+    empty = (number for start, stop in joint.empty for number in range(start, stop))
+    return replace(joint, runs=runs_of(joint.numbers), empty=runs_of(empty))
 
 
 def runs_of(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
@@ -246,7 +255,8 @@ def receipt_record(receipt: Receipt) -> dict[str, Any]:
 def receipt_of(record: dict[str, Any]) -> Receipt:
     """Read a receipt back from its record."""
     values = {name: value for name, value in record.items() if name != "kind"}
-    return Receipt(**{**values, "runs": tuple((start, stop) for start, stop in values["runs"])})
+    runs = {name: tuple((start, stop) for start, stop in values.get(name, ())) for name in ("runs", "empty")}
+    return Receipt(**{**values, **runs})
 
 
 def _is_record(record: Any) -> bool:
@@ -269,5 +279,6 @@ def _is_receipt(record: dict[str, Any]) -> bool:
         return False
     plain = ((each.name, TYPES.get(str(each.type))) for each in fields(Receipt))
     return all(types is None or isinstance(getattr(receipt, name), types) for name, types in plain) and all(
-        isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop for start, stop in receipt.runs
+        isinstance(start, int) and isinstance(stop, int) and 0 <= start < stop
+        for start, stop in receipt.runs + receipt.empty
     )

@@ -110,7 +110,7 @@ class Pictures:
                 self._scene.voxel_size_nm,
                 class_="overlay" if layer.kind == "labels" else None,
             ),
-            _scale_bar(width, height),
+            scale_bar(width, height),
             viewBox=f"0 0 {width:g} {height:g}",
             role="img",
             class_="picture",
@@ -148,7 +148,7 @@ def _image(url: str, field: Field, size_nm: VoxelSize, **attributes: str | None)
     )
 
 
-def _scale_bar(width: float, height: float) -> Markup | None:
+def scale_bar(width: float, height: float) -> Markup | None:
     """Return a bar of a round length, about a quarter of the width."""
     if width > THINNEST * height:
         return None

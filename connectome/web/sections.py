@@ -24,6 +24,8 @@ SHARP_PIXELS = 600
 """Labels are enlarged to this, so that the lines between segments are thin."""
 FILL, LINE = 104, 235
 """Opacity of a segment, and of its border."""
+FIRST_LINE, SECOND_LINE, BOTH_LINES = (64, 224, 120), (255, 64, 200), (255, 255, 255)
+"""Colours of borders where two labellings are compared: green, magenta, white."""
 JPEG_QUALITY = 90
 
 Pixels = npt.NDArray[np.uint8]
@@ -137,15 +139,30 @@ def colour_labels(labels: npt.NDArray[np.uint64], colours: Mapping[int, int] | N
     """
     repeat = max(1, SHARP_PIXELS // max(labels.shape))
     large = labels.repeat(repeat, axis=0).repeat(repeat, axis=1)
-    border = np.zeros(large.shape, np.bool_)
-    border[:-1] |= large[:-1] != large[1:]
-    border[:, :-1] |= large[:, :-1] != large[:, 1:]
+    border = _borders(large)
     ids, index = np.unique(large, return_inverse=True)
     names = np.array([(colours or {}).get(i, i) for i in ids.tolist()], np.uint64)
     picture = np.empty((*large.shape, 4), np.uint8)
     picture[..., :3] = colours_of_ids(names)[index.reshape(large.shape)]
     picture[..., 3] = np.where(large == 0, 0, np.where(border, LINE, FILL))
     return picture
+
+
+def draw_borders(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> str:
+    """Return the borders of two labellings (rows, columns) as a data URL: `FIRST_LINE`, `SECOND_LINE`, `BOTH_LINES`."""
+    repeat = max(1, SHARP_PIXELS // max(first.shape))
+    one, two = (_borders(each.repeat(repeat, axis=0).repeat(repeat, axis=1)) for each in (first, second))
+    picture = np.zeros((*one.shape, 4), np.uint8)
+    for where, colour in ((one, FIRST_LINE), (two, SECOND_LINE), (one & two, BOTH_LINES)):
+        picture[where] = (*colour, 255)
+    return _encoded(picture, "PNG")
+
+
+def _borders(labels: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    border = np.zeros(labels.shape, np.bool_)
+    border[:-1] |= labels[:-1] != labels[1:]
+    border[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return border
 
 
 def colours_of_ids(ids: npt.NDArray[np.uint64]) -> Pixels:

@@ -23,7 +23,7 @@ from connectome.stages.fused import fused
 from connectome.store.url_secrets import secret_in
 from connectome.workflow.yaml_file import parse_yaml, read_yaml
 
-VOLUME_INPUTS = ("image", "affinities", "truth")
+VOLUME_INPUTS = ("image", "mask", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
 FROM_EDGES = ("affinities", "fragments", "face_links", "clusters", "edges", "seam", "alias")
 """Artifacts that ``dataset.edges`` stands for: those of another dataset, up to its edges."""
@@ -40,6 +40,8 @@ class DatasetSection(_Section):
     """Path or URL of the dataset that the run writes."""
     image: str | None = None
     """The raw volume, unless a stage makes it."""
+    mask: str | None = None
+    """Where there is something to segment (uint8, not 0), for stages that read a mask."""
     affinities: str | None = None
     """Stored affinities (uint8, c z y x) to start from; the affinities stage is then left out."""
     edges: str | None = None
@@ -49,7 +51,7 @@ class DatasetSection(_Section):
     voxel_size_nm: tuple[float, float, float] | None = None
     """Voxel size (z, y, x) where the volume does not state it."""
 
-    @field_validator("url", "image", "affinities", "edges", "truth")
+    @field_validator("url", "image", "mask", "affinities", "edges", "truth")
     @classmethod
     def _without_secret(cls, url: str | None) -> str | None:
         """Refuse a secret where it is given: not every URL is opened, and all are kept in the dataset's record."""

@@ -8,8 +8,9 @@ from connectome.errors import InputError
 from connectome.geometry import Box, Grid
 from connectome.models import Network, load_network, predict_affinities, working_bytes
 from connectome.models.engine import Engine, available_engine, load_module, run_tile
-from connectome.models.inference import RECENT_BYTES, _recent, _RecentTiles
+from connectome.models.inference import RECENT_BYTES, _recent, _RecentTiles, forget_tiles
 from connectome.models.inference import predict as predict_head
+from connectome.models.tiles import tiles_of
 from tests.models.small_networks import FLAT, class_network_file, random_network
 
 DOMAIN = Box((5, -3, 2), (19, 18, 29))
@@ -105,6 +106,31 @@ def test_recent_tiles_change_nothing_and_stay_bounded(network: Network, image: n
         recent.put(bytes([key]), np.zeros(RECENT_BYTES // 3, np.uint8))
     assert recent.get(b"\x01") is None
     assert recent.get(b"\x04") is not None
+
+
+def test_blank_tiles_run_no_network_and_are_the_same_from_every_box(
+    network: Network, image: np.ndarray, monkeypatch
+) -> None:
+    """A tile whose image has one grey value, halo included; one other voxel in the halo makes it a tile like others."""
+    domain = Box.of_shape((40, 50, 60))
+    halo, tile = network.halo, network.tile
+    blank = np.full(domain.shape, 77, np.uint8)
+    calls = []
+    monkeypatch.setattr("connectome.models.engine.run_tile", lambda *a, **k: calls.append(a) or run_tile(*a, **k))
+    forget_tiles()
+    assert not predict_affinities(network, blank, domain, domain, domain).any()
+    assert calls == []
+    blank[tuple(n + low - 1 for n, low in zip(tile, halo.high, strict=True))] = 200
+    whole = predict_affinities(network, blank, domain, domain, domain)
+    n_seen = sum(
+        tile.grow(halo).contains(Box((place := tuple(np.argwhere(blank != 77)[0])), tuple(n + 1 for n in place)))
+        for tile in tiles_of(domain, domain, network.tile, network.tile_step)
+    )
+    assert 0 < len(calls) <= n_seen < len(list(tiles_of(domain, domain, network.tile, network.tile_step)))
+    for box in (Box((3, 5, 7), (33, 44, 60)), Box.of_shape((9, 13, 17))):
+        forget_tiles()
+        part = predict_affinities(network, blank, domain, domain, box)
+        np.testing.assert_array_equal(part, whole[(slice(None), *box.slices)])
 
 
 def test_threads_of_the_caller_change_nothing(network: Network, image: np.ndarray) -> None:

@@ -57,7 +57,7 @@ def test_image_box_holds_all_that_tiles_gather(
     domain, box = domain_and_box
     network = Architecture.model_validate(architecture)
     tile_shape = tuple(2 * s for s in network.stride)
-    read_box = image_box(network, tile_shape, domain, box)
+    read_box = image_box(network.halo, network.stride, tile_shape, domain, box)
     assert domain.contains(read_box)
     assert read_box.contains(box)
     image = np.random.default_rng(0).integers(0, 256, domain.shape, np.uint8)
@@ -72,13 +72,14 @@ def test_image_box_holds_all_that_tiles_gather(
 def test_an_empty_box_reads_nothing() -> None:
     domain = Box.of_shape((9, 9, 9))
     empty = Box((3, 3, 3), (3, 4, 4))
-    assert image_box(Architecture.model_validate(CUBIC), (8, 8, 8), domain, empty).is_empty
+    network = Architecture.model_validate(CUBIC)
+    assert image_box(network.halo, network.stride, (8, 8, 8), domain, empty).is_empty
 
 
 def test_reading_is_bounded_by_tile_and_halo() -> None:
     network = Architecture.model_validate(CUBIC)
     domain = Box.of_shape((1000, 1000, 1000))
-    read_box = image_box(network, (8, 8, 8), domain, Box((500, 503, 507), (501, 509, 520)))
+    read_box = image_box(network.halo, network.stride, (8, 8, 8), domain, Box((500, 503, 507), (501, 509, 520)))
     assert read_box == Box((491, 491, 499), (509, 517, 525))
 
 

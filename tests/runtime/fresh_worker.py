@@ -19,11 +19,13 @@ from connectome.geometry import Box  # noqa: E402
 from connectome.kernels.components import consensus  # noqa: E402
 from connectome.kernels.contacts import contacts  # noqa: E402
 from connectome.kernels.mutex_watershed import mutex_watershed  # noqa: E402
+from connectome.runtime.accuracy import measure_accuracy  # noqa: E402
 from connectome.runtime.evaluation import evaluate  # noqa: E402
-from connectome.runtime.recut import cut, evaluate_cuts, measure  # noqa: E402
+from connectome.runtime.recut import cut, measure  # noqa: E402
 from connectome.runtime.run import run  # noqa: E402
 from connectome.store.ingest import ingest  # noqa: E402
 from connectome.store.volume import Volume  # noqa: E402
+from connectome.web.accuracy import write_accuracy  # noqa: E402
 from connectome.web.report import write_report  # noqa: E402
 from connectome.web.sample import segment_sizes  # noqa: E402
 from connectome.workflow.workflow import Workflow  # noqa: E402
@@ -49,7 +51,9 @@ def segment(folder, affinities, truth, flavour, linkage):
     assert outcome.is_complete
     write_report(outcome.dataset, outcome.plan, outcome.summary())
     cuts = cut(str(folder), [0.5, 0.7], write=True)
-    assert len([measure(each) for each in cuts]) == len(evaluate_cuts(cuts, truth)) == 2
+    found = measure_accuracy(str(folder), truth, thresholds=[0.5, 0.7], spacing_nm=100.0, n_worst=2)
+    assert len([measure(each) for each in cuts]) == len(found.scored) == 2
+    write_accuracy(folder / "accuracy.html", str(folder), truth, found)
     result = Volume.open(outcome.dataset.volume_url("segmentation"))
     evaluate(result.url, truth, mask_url=truth)
     segment_sizes(result, 1000)

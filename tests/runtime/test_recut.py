@@ -8,9 +8,10 @@ import pytest
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.kernels.merge_tree import apply_names, unite_pairs
+from connectome.runtime.accuracy import measure_accuracy
 from connectome.runtime.evaluation import evaluate
 from connectome.runtime.prepare import prepare
-from connectome.runtime.recut import check_thresholds, cut, cut_url, evaluate_cuts, measure
+from connectome.runtime.recut import check_thresholds, cut, cut_url, measure
 from connectome.runtime.run import run
 from connectome.stages.agglomeration import Agglomeration
 from connectome.store.checksum import checksum
@@ -68,7 +69,8 @@ def test_scores_of_cuts_equal_those_of_their_segmentations(stored_affinities, tm
     cuts = cut(str(tmp_path), (0.4, 0.6, 0.8), write=True)
     for part in (None, Box((3, 33, 10), (30, 64, 80))):
         mask = truth if part else None
-        scores = evaluate_cuts(cuts, truth, box=part, mask_url=mask)
+        found = measure_accuracy(str(tmp_path), truth, thresholds=(0.4, 0.6, 0.8), box=part, mask_url=mask)
+        scores = [each.agreement for each in found.scored]
         wanted = [evaluate(each.dataset.volume_url("segmentation"), truth, box=part, mask_url=mask) for each in cuts]
         assert scores == wanted
         assert len({each.voi for each in scores}) == 3

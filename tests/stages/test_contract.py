@@ -20,6 +20,7 @@ DOMAIN = Box.of_shape(SHAPE)
 EXAMPLES = {
     "phantom": {"shape": SHAPE, "voxel_size_nm": VOXEL_SIZE_NM},
     "affinities": {"network": "fib25"},
+    "masked_affinities": {"network": "fib25"},
     "class_probabilities": {"network": class_network_file()},
     "flood_filling": {
         "weights": hand_made_file(),
@@ -40,8 +41,9 @@ EXAMPLES = {
 }
 AFFINITY_ROUTE = ["fragments", "edges", "agglomeration", "segmentation"]
 FILLING_ROUTE = ["flood_filling", "reconciliation", "unscored_edges", "agglomeration", "segmentation"]
-ORDER = ["phantom", "affinities", "class_probabilities", *FILLING_ROUTE[:3], *AFFINITY_ROUTE]
-VOXEL_SIZES = {"affinities": (10.0, 10.0, 10.0), "class_probabilities": (10.0, 10.0, 10.0)}
+NETWORK_STAGES = ["affinities", "masked_affinities", "class_probabilities"]
+ORDER = ["phantom", *NETWORK_STAGES, *FILLING_ROUTE[:3], *AFFINITY_ROUTE]
+VOXEL_SIZES = dict.fromkeys(NETWORK_STAGES, (10.0, 10.0, 10.0))
 
 
 def make(name):
@@ -52,6 +54,8 @@ def outside(name, empty):
     """A volume that comes from outside: an image or affinities, or zeros."""
     if name == "affinities":
         return np.zeros((3, *SHAPE), np.uint8) if empty else noisy_affinities(SHAPE)[0]
+    if name == "mask":
+        return (np.indices(SHAPE).sum(axis=0) < 50).astype(np.uint8) * (not empty)
     assert name == "image"
     return np.zeros(SHAPE, np.uint8) if empty else np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
 
