@@ -37,7 +37,7 @@ _YES, _NO = ("1", "true", "yes"), ("", "0", "false", "no")
 
 @dataclass(frozen=True)
 class Failure:
-    """A try that failed: the message, and the worker's traceback."""
+    """A try that failed: the message, and the worker's traceback for the first one of a report."""
 
     task: Task
     error: str
@@ -99,7 +99,8 @@ def perform_all(
             receipts.append(perform(plan, dataset, task, number, pool))
         except Exception as error:
             text = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
-            trace = traceback.format_exc()[-8000:]
+            # One of them tells why: the report of a long batch would else be thousands of times a receipt.
+            trace = "" if failures else traceback.format_exc()[-8000:]
             failures.append(Failure(task, text[:2000], trace, isinstance(error, DiskFullError)))
     return Report(joined(receipts) if receipts else None, tuple(failures))
 

@@ -1,5 +1,6 @@
 """The engine: batches, pools, tries, losses and quarantine; scripted where order matters, on a real cluster else."""
 
+import pickle
 import time
 from collections import Counter, deque
 
@@ -13,7 +14,7 @@ from connectome.runtime.engine import Outcome, execute
 from connectome.runtime.events import Heartbeat, TaskFailed, TaskQuarantined, TasksDone, TasksLost
 from connectome.runtime.queues import Progress
 from connectome.runtime.run import run
-from connectome.runtime.work import Failure, Report
+from connectome.runtime.work import Failure, Report, perform_all
 from connectome.store.ledger import Receipt, runs_of
 from tests.runtime.troubled import KnowsTroubled, learn, notes_of, troubled_plan
 
@@ -137,6 +138,14 @@ def test_a_failing_task_is_tried_alone_elsewhere_and_then_in_quarantine(tmp_path
     ]
     assert [str(task) for task in ended.quarantined] == ["troubled:0,0,7"]
     assert sum(isinstance(event, TaskQuarantined) for event in events) == 1
+
+
+def test_a_batch_all_of_whose_tasks_fail_is_reported_briefly(tmp_path):
+    """Thousands of such batches are in flight when a store begins to refuse."""
+    plan, dataset = troubled_plan(tmp_path / "run", 64, {"raises": range(64)})
+    report = perform_all(plan, dataset, [(task, 1) for task in plan.passes["troubled"].tasks()])
+    assert [bool(failure.traceback) for failure in report.failures] == [True] + 63 * [False]
+    assert len(pickle.dumps(report)) < 64 * 150 + 8000
 
 
 def test_a_pass_whose_first_tasks_all_fail_stops_the_run(tmp_path):
