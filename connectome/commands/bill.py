@@ -104,7 +104,7 @@ def _show_estimate(found: dict[str, Any]) -> None:
         f"({100 * found['runs_utilisation']:.0f} % in the runs it is from, starts and tops of trees aside)"
     )
     for text in found["differences"]:
-        print(f"differs: {text}")
+        print(f"not to be trusted: {text}; give --from a run with the same, or set it here")
     for text in found["cautions"]:
         print(f"not to be trusted: {text}")
     for each in found["held_out"]:

@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster, Nanny, Security, SpecCluster
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from connectome.errors import InputError
+from connectome.runtime import leaving
 from connectome.runtime.pools import Workers, pools_of
 from connectome.runtime.scratch import scratch_folder
 
@@ -143,6 +144,7 @@ class Cluster:
             "memory_limit": 0,
             "dashboard": False,
             "resources": {pool: 1},
+            "preload": [leaving.__name__],
             "local_directory": self._scratch.name,
             "security": self.security,
             "silence_logs": logging.ERROR,

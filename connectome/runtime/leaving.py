@@ -1,4 +1,7 @@
-"""How a worker goes politely: on SIGTERM it finishes the block at hand, hands back the rest, and leaves."""
+"""How a worker goes politely: on SIGTERM it finishes the block at hand, hands back the rest, and leaves.
+
+A preload of the local cluster's workers: a terminal sends Ctrl-C to them too, and stopping is the driver's business.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,12 @@ def allow(grace_s: float) -> None:
     """Let the block at hand of this process take so long, whoever registers `Leave`."""
     global _GRACE_S  # noqa: PLW0603
     _GRACE_S = grace_s
+
+
+def dask_setup(worker: Worker) -> None:  # noqa: ARG001
+    """Let the driver alone hear Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Leave(WorkerPlugin):  # type: ignore[misc]

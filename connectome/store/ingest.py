@@ -95,7 +95,10 @@ def ingest(
 def _size_of(source: Source, given: Sequence[float] | None) -> VoxelSize:
     size = source.voxel_size_nm if given is None else voxel_size(given)
     if size is None:
-        raise StoreError(f"{source.url} does not state its voxel size; give it (z, y, x, in nanometres)")
+        raise StoreError(
+            f"{source.url} does not state its voxel size (z, y, x, in nanometres); "
+            "give it with `connectome ingest ... --voxel-size Z,Y,X`"
+        )
     return size
 
 

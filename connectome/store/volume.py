@@ -138,7 +138,10 @@ class Volume:
     def voxel_size_nm(self) -> VoxelSize:
         """Size of a voxel at level 0 (z, y, x) in nanometres."""
         if self.stated_voxel_size_nm is None:
-            raise StoreError(f"{self.url} does not state its voxel size; give it (z, y, x, in nanometres)")
+            raise StoreError(
+                f"{self.url} does not state its voxel size (z, y, x, in nanometres); "
+                "give it with `connectome ingest ... --voxel-size Z,Y,X`"
+            )
         return self.stated_voxel_size_nm
 
     @property
