@@ -159,8 +159,8 @@ def _look_at(workflow: Workflow, name: str) -> _External:
     if stated and own and not all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(stated, own, strict=True)):
         sizes = [" x ".join(f"{n:g}" for n in size) for size in (own, stated)]
         raise InputError(
-            f"{where} has voxels of {sizes[0]} nm (z, y, x), but the workflow's dataset.voxel_size_nm is {sizes[1]}: leave "
-            "that out (--set dataset.voxel_size_nm=null) if the volume is right, else bring it in with "
+            f"{where} has voxels of {sizes[0]} nm (z, y, x), but the workflow's dataset.voxel_size_nm is {sizes[1]}: "
+            "leave that out (--set dataset.voxel_size_nm=null) if the volume is right, else bring it in with "
             f"`connectome ingest {url} TARGET --voxel-size Z,Y,X` and give TARGET"
         )
     if voxel_size is None:
