@@ -133,26 +133,6 @@ class ForeignNetwork(Network):
     path: Path
 
     @property
-    def name(self) -> str:
-        return self.manifest.name
-
-    @property
-    def normalisation(self) -> Normalisation:
-        return self.manifest.normalisation
-
-    @property
-    def voxel_size_nm(self) -> tuple[float, float, float]:
-        return self.manifest.voxel_size_nm
-
-    @property
-    def voxel_size_tolerance(self) -> float:
-        return self.manifest.voxel_size_tolerance
-
-    @property
-    def tile(self) -> Triple:
-        return self.manifest.tile
-
-    @property
     def tile_step(self) -> Triple:
         return self.manifest.tile
 

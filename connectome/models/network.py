@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,33 +38,50 @@ class Channel(Part):
     """Voxel (z, y, x) whose affinity to this one the channel holds; none for a class."""
 
 
+class Described(Protocol):
+    """What the manifest of any network says."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def normalisation(self) -> Normalisation: ...
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]: ...
+    @property
+    def voxel_size_tolerance(self) -> float: ...
+    @property
+    def tile(self) -> Triple: ...
+
+
 class Network(ABC):
     """A network on disk: where its tiles lie, what they read, and what tells it from another one."""
 
+    manifest: Described
+
     @property
-    @abstractmethod
     def name(self) -> str:
         """Name of the network."""
+        return self.manifest.name
 
     @property
-    @abstractmethod
     def normalisation(self) -> Normalisation:
         """Of the image."""
+        return self.manifest.normalisation
 
     @property
-    @abstractmethod
     def voxel_size_nm(self) -> tuple[float, float, float]:
         """Voxel size (z, y, x) of the images that the network was trained on."""
+        return self.manifest.voxel_size_nm
 
     @property
-    @abstractmethod
     def voxel_size_tolerance(self) -> float:
         """Largest relative deviation from it."""
+        return self.manifest.voxel_size_tolerance
 
     @property
-    @abstractmethod
     def tile(self) -> Triple:
         """Output shape of a tile (z, y, x)."""
+        return self.manifest.tile
 
     @property
     @abstractmethod

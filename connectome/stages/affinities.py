@@ -7,51 +7,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from connectome.geometry import Block, Box, Halo
-from connectome.models import load_network
-from connectome.models.inference import image_box, predict_affinities, working_bytes
-from connectome.stages.stage import Artifact, BlockStage, VolumeArtifact, VoxelSize
+from connectome.geometry import Block
+from connectome.models.architecture import HeadName
+from connectome.stages.network_stage import NetworkStage
+from connectome.stages.stage import Artifact, VolumeArtifact
 
 
-class AffinityStage(BlockStage):
-    """What stages share that predict affinities by a network."""
+class AffinityStage(NetworkStage):
+    """What stages share that predict affinities."""
 
     version: ClassVar[int] = 2
+    head: ClassVar[HeadName] = "affinities"
     outputs: ClassVar[tuple[Artifact, ...]] = (VolumeArtifact("affinities", "uint8", n_channels=3),)
-
-    is_local: ClassVar[bool] = True
-
-    network: str
-    """Name of a shipped network, or path to a manifest."""
-    mirrored: bool = False
-    """Average the predictions of the eight mirror images: better, for eight times the work."""
-
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity(), "network": load_network(self.network).fingerprint}
-
-    def check(self, domain: Box, voxel_size_nm: VoxelSize) -> None:  # noqa: ARG002
-        network = load_network(self.network)
-        network.check_voxel_size(voxel_size_nm)
-        network.channels("affinities")
-        if self.mirrored:
-            network.check_mirrors()
-
-    def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002
-        return load_network(self.network).halo
-
-    def read_box(self, name: str, block: Block) -> Box:  # noqa: ARG002
-        return image_box(load_network(self.network), block.domain, block.write_box)
-
-    def peak_bytes(self, block: Block) -> int:  # noqa: ARG002
-        return working_bytes(load_network(self.network))
-
-    def predict(
-        self, block: Block, image: npt.NDArray[np.uint8], wanted: npt.NDArray[np.bool_] | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """Predict the affinities of a block from the image of its read box, where they are wanted."""
-        network = load_network(self.network)
-        boxes = (image_box(network, block.domain, block.write_box), block.domain, block.write_box)
-        return predict_affinities(network, image, *boxes, mirrored=self.mirrored, wanted=wanted)
 
 
 class Affinities(AffinityStage):
