@@ -13,7 +13,7 @@ from connectome.runtime.evaluation import Beside
 from connectome.store.layout import VoxelSize
 from connectome.web.markup import Markup, element
 from connectome.web.matching import match_labels
-from connectome.web.pictures import scale_bar
+from connectome.web.pictures import figure, scale_bar
 from connectome.web.scene import AnyVolume, Layer
 from connectome.web.sections import AXES, draw, draw_borders
 
@@ -76,18 +76,9 @@ def _figure(caption: str, urls: list[str | None], view: _View) -> Markup:
     rows, columns = (n for axis, n in enumerate(view.box.shape) if axis != view.normal)
     width, height = columns * view.size_nm[1], rows * view.size_nm[0]
     size = {"width": f"{width:g}", "height": f"{height:g}", "preserveAspectRatio": "none"}
-    picture = element(
-        "svg",
-        element("title", f"{view.plane} plane: {caption}"),
-        *(element("image", href=url, **size) for url in urls if url is not None),
-        _mark(view, width),
-        scale_bar(width, height),
-        viewBox=f"0 0 {width:g} {height:g}",
-        role="img",
-        class_="picture",
-        style=f"aspect-ratio:{width:g}/{height:g}",
-    )
-    return element("figure", picture, element("figcaption", caption))
+    layers = [element("image", href=url, **size) for url in urls if url is not None]
+    over = (_mark(view, width), scale_bar(width, height))
+    return figure(f"{view.plane} plane: {caption}", caption, *layers, *over, width=width, height=height)
 
 
 def _mark(view: _View, width: float) -> Markup:

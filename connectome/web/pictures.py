@@ -77,7 +77,7 @@ class Pictures:
         return match_labels(planes)
 
     def _row(self, normal: int, choose: Choose) -> Markup | None:
-        figures = [figure for layer in self._layers if (figure := self._figure(layer, normal, choose)) is not None]
+        figures = [drawn for layer in self._layers if (drawn := self._figure(layer, normal, choose)) is not None]
         if not figures:
             return None
         middle = self._scene.box.start[normal] + self._scene.box.shape[normal] // 2
@@ -100,23 +100,14 @@ class Pictures:
         caption = CAPTIONS[layer.name]
         if layer.kind == "labels" and not plane.any():
             caption += "; nothing is labelled here"
-        picture = element(
-            "svg",
-            element("title", f"{field.plane} plane: {caption}"),
-            below,
-            _image(
-                draw(layer, plane, colours),
-                field,
-                self._scene.voxel_size_nm,
-                class_="overlay" if layer.kind == "labels" else None,
-            ),
-            scale_bar(width, height),
-            viewBox=f"0 0 {width:g} {height:g}",
-            role="img",
-            class_="picture",
-            style=f"aspect-ratio:{width:g}/{height:g}",
+        drawn = _image(
+            draw(layer, plane, colours),
+            field,
+            self._scene.voxel_size_nm,
+            class_="overlay" if layer.kind == "labels" else None,
         )
-        return element("figure", picture, element("figcaption", caption))
+        title = f"{field.plane} plane: {caption}"
+        return figure(title, caption, below, drawn, scale_bar(width, height), width=width, height=height)
 
     def _visible_nm(self, field: Field) -> tuple[float, float]:
         """Return width and height of a field without what a level's last voxels pool beyond the volume."""
@@ -146,6 +137,20 @@ def _image(url: str, field: Field, size_nm: VoxelSize, **attributes: str | None)
     return element(
         "image", href=url, width=f"{width:g}", height=f"{height:g}", preserveAspectRatio="none", **attributes
     )
+
+
+def figure(title: str, caption: str, *layers: Markup | None, width: float, height: float) -> Markup:
+    """Return what is drawn, the lowest layer first, as a figure; its extent in nanometres."""
+    picture = element(
+        "svg",
+        element("title", title),
+        *layers,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        class_="picture",
+        style=f"aspect-ratio:{width:g}/{height:g}",
+    )
+    return element("figure", picture, element("figcaption", caption))
 
 
 def scale_bar(width: float, height: float) -> Markup | None:

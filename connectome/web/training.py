@@ -18,6 +18,7 @@ from connectome.runtime.training import TrainingState
 from connectome.web.curves import Curve, curves
 from connectome.web.markup import Markup, cell, element, head_cell, join, note, page, row, section, table
 from connectome.web.matching import match_labels
+from connectome.web.pictures import figure
 from connectome.web.quantities import triple
 from connectome.web.sections import draw_plane
 
@@ -157,18 +158,10 @@ def _shown_mask(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _figure(caption: str, layers: Sequence[str], extent_nm: tuple[float, float]) -> Markup:
     """Return layers (data URLs, the lowest first) of one section as a figure; its extent is height and width."""
-    height, width = (f"{n:g}" for n in extent_nm)
-    place = {"width": width, "height": height, "preserveAspectRatio": "none"}
-    picture = element(
-        "svg",
-        element("title", caption),
-        *(element("image", href=url, **place) for url in layers),
-        viewBox=f"0 0 {width} {height}",
-        role="img",
-        class_="picture",
-        style=f"aspect-ratio:{width}/{height}",
-    )
-    return element("figure", picture, element("figcaption", caption))
+    height, width = extent_nm
+    place = {"width": f"{width:g}", "height": f"{height:g}", "preserveAspectRatio": "none"}
+    images = [element("image", href=url, **place) for url in layers]
+    return figure(caption, caption, *images, width=width, height=height)
 
 
 def _parameters(config: Training) -> Markup:
