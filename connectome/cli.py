@@ -243,9 +243,11 @@ def train(
     settings: options.Settings = None,
 ) -> None:
     """Train a network; write weights, manifest and a page that shows how it goes."""
+    from connectome.models.heap import keep_freed_memory
     from connectome.runtime.training import train_network
     from connectome.web.training import write_training_page
 
+    keep_freed_memory()
     print(train_network(config, settings or [], _ERRORS, write_training_page))
 
 

@@ -43,6 +43,8 @@ class Provenance(Part):
     """Licence of the weights."""
     command: str
     """Command that trains the network again."""
+    started_from: str | None = None
+    """Content hash of the weights that training started from, if they were not random."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Measured while training and after it."""
 
@@ -166,6 +168,14 @@ def load_network(name_or_path: str) -> Network:
             "manifest (.yaml); choose one or train it (connectome train)"
         )
     return _load(path, path.stat().st_mtime_ns)
+
+
+def load_trained(name_or_path: str) -> TrainedNetwork:
+    """Return what `load_network` returns, if it is a network of `connectome train`."""
+    network = load_network(name_or_path)
+    if not isinstance(network, TrainedNetwork):
+        raise InputError(f"{name_or_path} is a foreign network: wanted one that connectome train wrote")
+    return network
 
 
 @lru_cache(maxsize=16)

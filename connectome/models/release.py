@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from connectome.models.manifest import Manifest, Provenance, channels_of, write_manifest
+from connectome.models.manifest import Manifest, Provenance, channels_of, load_trained, write_manifest
 from connectome.models.network import Normalisation
 from connectome.models.training_config import Training
 from connectome.models.unet import UNet
@@ -63,6 +63,7 @@ def release(
             data=config.training_data,
             licence=config.licence,
             command=command_of(config),
+            started_from=config.start_from and load_trained(config.start_from).manifest.weights_sha256,
             figures=figures,
         ),
     )

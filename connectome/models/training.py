@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from connectome.errors import InputError
 from connectome.models.checkpoint import Progress, State, load_checkpoint, save_checkpoint
 from connectome.models.engine import available_engine
 from connectome.models.losses import head_losses
-from connectome.models.manifest import load_network
+from connectome.models.manifest import TrainedNetwork, load_network, load_trained
 from connectome.models.network import Network
 from connectome.models.release import release
 from connectome.models.samples import LabelledImage, Sample, draw_sample
@@ -101,6 +103,18 @@ def train(
     return release(folder, config, trainer.normalisation, trainer.kept(), trainer.figures())
 
 
+def take_weights(module: UNet, network: TrainedNetwork) -> None:
+    """Give a module the weights of a network with the same levels. Heads that only one of them has stay as they are."""
+    if network.architecture.levels != module.architecture.levels:
+        raise InputError(
+            f"start_from wants a network with the levels of architecture, but those of {network.manifest.name} differ: "
+            "copy them from its manifest"
+        )
+    own, weights = module.state_dict(), load_file(network.weights_path)
+    fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+    module.load_state_dict(fitting, strict=False)
+
+
 class Trainer:
     """The state of one run: network, averaged weights, optimiser and how far it is."""
 
@@ -112,6 +126,11 @@ class Trainer:
         mean, deviation = np.array([image.normalisation() for image in images]).mean(axis=0)
         self.normalisation = round(float(mean), 2), round(float(deviation), 2)
         network = UNet(config.architecture, auxiliary=True).in_fast_layout()
+        if config.start_from is not None:
+            known = load_trained(config.start_from)
+            take_weights(network, known)
+            # The weights were learned with it.
+            self.normalisation = known.normalisation.mean, known.normalisation.standard_deviation
         average = UNet(config.architecture, auxiliary=True).requires_grad_(False)
         average.load_state_dict(network.state_dict())
         named = list(network.named_parameters())

@@ -152,6 +152,8 @@ class Training(BaseModel):
     """Patches per step."""
     steps: int | None = Field(default=None, gt=0)
     """Steps to take."""
+    start_from: str | None = None
+    """Network whose weights the run starts from: a shipped one, or a manifest's path. Not given: random weights."""
     minutes: float | None = Field(default=None, gt=0)
     """Time to take, wall clock, resumed runs included; the learning rate follows whichever ends first."""
     seed: int = 0

@@ -15,6 +15,7 @@ from connectome.models import load_network, predict_affinities
 from connectome.models.inference import predict
 from connectome.models.losses import head_losses
 from connectome.models.training import TrainingReport, train
+from tests.models.foreign_networks import foreign, module
 from tests.models.small_networks import CUBIC, configuration, toy, with_classes
 
 
@@ -65,6 +66,29 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     parts = train(interrupted, read)
     for name, value in weights_of(whole).items():
         assert torch.equal(weights_of(parts)[name], value)
+
+
+def test_a_run_starts_from_another_network(tmp_path: Path) -> None:
+    first = train(configuration(tmp_path / "first", steps=2), read)
+    more_heads = {**CUBIC, "shape_descriptors": True}
+    part = {"image": "toy#image", "labels": "toy#labels", "box": "0:16,0:24,0:24"}
+    changes = {"architecture": more_heads, "start_from": str(first), "learning_rate": 1e-12, "augmentation": {}}
+    second = train(configuration(tmp_path / "second", steps=1, sources=[part], **changes), read)
+    for name, value in weights_of(first).items():
+        assert torch.equal(weights_of(second)[name], value)
+    manifests = [load_network(str(path)).manifest for path in (first, second)]
+    assert manifests[1].normalisation == manifests[0].normalisation
+    assert manifests[1].training.started_from == manifests[0].weights_sha256
+
+
+def test_a_run_does_not_start_from_another_kind_of_network(tmp_path: Path) -> None:
+    first = train(configuration(tmp_path / "first", steps=1), read)
+    deeper = {"levels": [CUBIC["levels"][0], {"features": 8, "encoder": [[3, 3, 3]]}]}
+    with pytest.raises(InputError, match="levels of architecture, but those of small differ"):
+        train(configuration(tmp_path / "second", architecture=deeper, start_from=str(first)), read)
+    foreign(tmp_path, module())
+    with pytest.raises(InputError, match="is a foreign network: wanted one that connectome train wrote"):
+        train(configuration(tmp_path / "third", start_from=str(tmp_path / "foreign.yaml")), read)
 
 
 def test_a_finished_run_only_releases_again(tmp_path: Path) -> None:
