@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from connectome.models.ensemble import Ensemble
 from connectome.models.foreign_engine import foreign_probability
 from connectome.models.foreign_manifest import ForeignNetwork
 from connectome.models.gpu_time import add_gpu_seconds
 from connectome.models.manifest import TrainedNetwork
-from connectome.models.network import Network
+from connectome.models.network import Network, SingleNetwork
 from connectome.models.unet import UNet
 
 Predict = Callable[[Tensor], Tensor]
@@ -89,13 +90,20 @@ def tile_probability(
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
+    if isinstance(network, Ensemble):
+        parts = [
+            tile_probability(member, engine, image[network.seen_by(member)], mirrored=mirrored)
+            for member in network.members
+        ]
+        return torch.stack(parts).mean(0)
+    assert isinstance(network, SingleNetwork)
     normalisation, predict = network.normalisation, _predictor(network, engine)
-    normalised = torch.from_numpy(image).to(engine.device).float()
+    normalised = torch.from_numpy(np.ascontiguousarray(image)).to(engine.device).float()
     normalised = (normalised - normalisation.mean) / normalisation.standard_deviation
     return _mean_over_mirrors(predict, normalised, "affinities" in network.heads) if mirrored else predict(normalised)
 
 
-def _predictor(network: Network, engine: Engine) -> Predict:
+def _predictor(network: SingleNetwork, engine: Engine) -> Predict:
     """Return what maps a normalised image to probabilities."""
     if isinstance(network, TrainedNetwork):
         return partial(_probability, load_module(network, engine), DTYPES[engine.precision])

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from connectome.geometry import Halo, Triple, as_triple
 from connectome.models.architecture import HeadName
-from connectome.models.network import Channel, Network, Normalisation, Part
+from connectome.models.network import Channel, Normalisation, Part, SingleNetwork
 
 LEAST_CELLS = 2
 """Multiples of the stride in a tile, along each axis: with fewer, nothing shows that a voxel sees too much."""
@@ -126,7 +126,7 @@ class ForeignManifest(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class ForeignNetwork(Network):
+class ForeignNetwork(SingleNetwork):
     """A manifest and its file."""
 
     manifest: ForeignManifest

@@ -19,9 +19,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from connectome.errors import InputError
 from connectome.geometry import Halo, Triple
-from connectome.models.architecture import Architecture, HeadName
+from connectome.models.architecture import Architecture, ClassName, HeadName
+from connectome.models.ensemble import Ensemble, EnsembleManifest
 from connectome.models.foreign_manifest import ForeignManifest, ForeignNetwork
-from connectome.models.network import Channel, Network, Normalisation, Part
+from connectome.models.network import Channel, Network, Normalisation, Part, SingleNetwork
 
 SHIPPED = Path(__file__).parent / "networks"
 CHANNELS = ("affinity_z", "affinity_y", "affinity_x")
@@ -110,7 +111,7 @@ class Manifest(Part):
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedNetwork(Network):
+class TrainedNetwork(SingleNetwork):
     """A manifest and its weights on disk, as `connectome train` writes them."""
 
     manifest: Manifest
@@ -136,6 +137,10 @@ class TrainedNetwork(Network):
     def heads(self) -> Mapping[HeadName, slice]:
         return self.architecture.channels(auxiliary=False)
 
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        return self.architecture.classes
+
     @cached_property
     def fingerprint(self) -> str:
         keys = {"weights_sha256", "normalisation", "tile", "architecture"}
@@ -158,6 +163,12 @@ def shipped_networks() -> list[str]:
 
 def load_network(name_or_path: str) -> Network:
     """Return a shipped network by name, or any by the path of its manifest, weights checked."""
+    path = _manifest_path(name_or_path)
+    loaded = _load(path, path.stat().st_mtime_ns)
+    return loaded if isinstance(loaded, Network) else _load_ensemble(loaded, path.parent)
+
+
+def _manifest_path(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
         path = SHIPPED / f"{name_or_path}.yaml"
@@ -167,7 +178,7 @@ def load_network(name_or_path: str) -> Network:
             f"network {name_or_path!r} is not there: wanted one of those shipped ({shipped}) or the path of a "
             "manifest (.yaml); choose one or train it (connectome train)"
         )
-    return _load(path, path.stat().st_mtime_ns)
+    return path
 
 
 def load_trained(name_or_path: str) -> TrainedNetwork:
@@ -179,18 +190,34 @@ def load_trained(name_or_path: str) -> TrainedNetwork:
 
 
 @lru_cache(maxsize=16)
-def _load(path: Path, changed: int) -> Network:  # noqa: ARG001
+def _load(path: Path, changed: int) -> SingleNetwork | EnsembleManifest:  # noqa: ARG001
     """Load once per file and time of change: a network that is trained again is another one."""
     try:
         content = yaml.safe_load(path.read_text())
-        # A foreign network has a file in some format, ours has an architecture.
+        # A foreign network has a file in some format, an ensemble has members, ours has an architecture.
         if isinstance(content, dict) and "format" in content:
             foreign = ForeignManifest.model_validate(content)
             return ForeignNetwork(foreign, _described_file(path, foreign.name, foreign.file, foreign.file_sha256))
+        if isinstance(content, dict) and "members" in content:
+            return EnsembleManifest.model_validate(content)
         manifest = Manifest.model_validate(content)
     except (ValidationError, yaml.YAMLError) as error:
         raise InputError(f"{path} is no manifest of a network: {error}") from error
     return TrainedNetwork(manifest, _described_file(path, manifest.name, manifest.weights, manifest.weights_sha256))
+
+
+def _load_ensemble(manifest: EnsembleManifest, folder: Path) -> Ensemble:
+    """Load the members, each time: one of them may have been trained again."""
+    members = []
+    for name in manifest.members:
+        path = _manifest_path(str(folder / name) if Path(name).suffix in {".yaml", ".yml"} else name)
+        member = _load(path, path.stat().st_mtime_ns)
+        if isinstance(member, EnsembleManifest):
+            raise InputError(
+                f"ensemble {manifest.name!r}: its member {name} is an ensemble too: give the latter's members"
+            )
+        members.append(member)
+    return Ensemble(manifest, tuple(members))
 
 
 def _described_file(path: Path, name: str, file: str, sha256: str) -> Path:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from connectome.errors import InputError
 from connectome.geometry import Box, Halo, Triple, as_triple
 from connectome.models import tiles
-from connectome.models.architecture import HeadName
+from connectome.models.architecture import ClassName, HeadName
 
 
 class Part(BaseModel):
@@ -54,34 +54,27 @@ class Described(Protocol):
 
 
 class Network(ABC):
-    """A network on disk: where its tiles lie, what they read, and what tells it from another one."""
-
-    manifest: Described
+    """What predicts: where its tiles lie, what they read, and what tells it from another one."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Name of the network."""
-        return self.manifest.name
 
     @property
-    def normalisation(self) -> Normalisation:
-        """Of the image."""
-        return self.manifest.normalisation
-
-    @property
+    @abstractmethod
     def voxel_size_nm(self) -> tuple[float, float, float]:
         """Voxel size (z, y, x) of the images that the network was trained on."""
-        return self.manifest.voxel_size_nm
 
     @property
+    @abstractmethod
     def voxel_size_tolerance(self) -> float:
         """Largest relative deviation from it."""
-        return self.manifest.voxel_size_tolerance
 
     @property
+    @abstractmethod
     def tile(self) -> Triple:
         """Output shape of a tile (z, y, x)."""
-        return self.manifest.tile
 
     @property
     @abstractmethod
@@ -102,6 +95,11 @@ class Network(ABC):
     @abstractmethod
     def heads(self) -> Mapping[HeadName, slice]:
         """Channels of each head that the network predicts."""
+
+    @property
+    def classes(self) -> tuple[ClassName, ...]:
+        """Names of the classes that the network predicts, in order."""
+        return ()
 
     @property
     @abstractmethod
@@ -149,6 +147,33 @@ class Network(ABC):
     def image_box(self, domain: Box, box: Box) -> Box:
         """Return the part of the image that must be read to predict `box` of the volume `domain`."""
         return tiles.image_box(self.halo, self.tile_step, self.tile, domain, box)
+
+
+class SingleNetwork(Network):
+    """A network with a manifest of its own."""
+
+    manifest: Described
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the image."""
+        return self.manifest.normalisation
+
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]:
+        return self.manifest.voxel_size_nm
+
+    @property
+    def voxel_size_tolerance(self) -> float:
+        return self.manifest.voxel_size_tolerance
+
+    @property
+    def tile(self) -> Triple:
+        return self.manifest.tile
 
 
 def _in_nm(size: Sequence[float]) -> str:
