@@ -7,7 +7,7 @@ shallow a network needs to train without normalisation.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -64,17 +64,19 @@ class UNet(nn.Module):
         output_shape = as_triple([n - m for n, m in zip(image.shape[2:], margin, strict=True)])
         crops = architecture.crops(output_shape)
         skips = []
-        for level, encoder in zip(architecture.levels, self.encoders, strict=True):
+        for level, encoder, crop in zip_longest(architecture.levels, self.encoders, crops):
             image = encoder(image)
             if level.pool is not None:
-                skips.append(image)
-                image = functional.max_pool3d(image, level.pool)
+                pooled = functional.max_pool3d(image, level.pool)
+                # Cut at once, so that what is not needed is freed before the coarser levels begin.
+                skips.append(_cut(image, crop.skip))
+                image = pooled
         for depth in reversed(range(len(skips))):
             pool = architecture.levels[depth].pool
             assert pool is not None
             up = _enlarge(self.laterals[depth](image), pool)
             crop = crops[depth]
-            image = torch.cat([_cut(skips.pop(), crop.skip), _cut(up, crop.up)], dim=1)
+            image = torch.cat([skips.pop(), _cut(up, crop.up)], dim=1)
             image = self.decoders[depth](image)
         return image
 
