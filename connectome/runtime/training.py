@@ -86,7 +86,7 @@ def train_network(path: str, settings: Sequence[str], console: Console, watch: W
             if watch is not None:
                 watch(TrainingState(config, now.history, judge.pictures if judge else {}))
 
-        return train(config, _read, make, report, judge)
+        return train(config, read_volume, make, report, judge)
 
 
 class _BestPictures:
@@ -101,7 +101,7 @@ class _BestPictures:
     def __call__(self, network: Network) -> Verdict:
         if self._judge is None:
             held_out = self._config.divided()[1]
-            volumes = [load_source(each, self._config, _read, self._make) for each in held_out]
+            volumes = [load_source(each, self._config, read_volume, self._make) for each in held_out]
             self._judge = SegmentationJudge(self._config, volumes)
         verdict = self._judge(network)
         if verdict.objective < self._best:
@@ -119,7 +119,8 @@ def _sentence(now: TrainingReport) -> str:
     return ", ".join(parts)
 
 
-def _read(url: str) -> npt.NDArray[Any]:
+def read_volume(url: str) -> npt.NDArray[Any]:
+    """Return the array (z, y, x) of a volume, named as in a training's configuration."""
     volume = open_volume(url)
     array: npt.NDArray[Any] = volume.read(volume.box)
     return array

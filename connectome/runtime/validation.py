@@ -16,9 +16,11 @@ from connectome.kernels.relabel import relabel
 from connectome.metrics import agreement
 from connectome.metrics.classes import boundary_rand, intersection_over_union, object_agreement
 from connectome.models import Network, Training
+from connectome.models.architecture import HeadName
 from connectome.models.inference import predict
 from connectome.models.samples import LabelledImage
 from connectome.models.targets import UNKNOWN
+from connectome.models.training_config import ClassHead
 from connectome.models.validation import Verdict
 from connectome.stages.agglomeration import Agglomeration
 from connectome.stages.edges import Edges
@@ -80,7 +82,7 @@ class SegmentationJudge:
         tables: dict[float, list[tuple[Labels, Counts]]] = {each: [] for each in self.scoring.thresholds}
         drawn: Cuts | None = None
         for volume in self.volumes:
-            affinities = _predict(network, volume, "affinities")
+            affinities = predict_volume(network, volume, "affinities")
             cuts = self._cut(affinities)
             if drawn is None:
                 drawn = cuts
@@ -111,7 +113,7 @@ class SegmentationJudge:
 
     def _class_scores(self, network: Network) -> tuple[dict[str, float], list[float]]:
         """Return the scores of all classes, and how far each is from perfect at its best threshold."""
-        probabilities = [_predict(network, volume, "classes") for volume in self.volumes]
+        probabilities = [predict_volume(network, volume, "classes") for volume in self.volumes]
         figures: dict[str, float] = {}
         losses = []
         for number, name in enumerate(self.config.architecture.classes):
@@ -122,33 +124,47 @@ class SegmentationJudge:
                 continue
             thresholds = sorted({*self.scoring.thresholds, HALF})
             found = [(self.volumes[n].masks[number], probabilities[n][number]) for n in known]
-            scores = {each: self._score(name, found, each) for each in thresholds}
+            scores = {each: class_scores(self.config.class_head(name), found, each) for each in thresholds}
             best = {key: max(scores[each][key] for each in thresholds) for key in scores[HALF]}
             figures |= {f"{name}_{key}": value for key, value in best.items()}
             figures |= {f"{name}_{key}_at_half": value for key, value in scores[HALF].items()}
             losses.append(1 - best[self.config.class_head(name).score])
         return figures, losses
 
-    def _score(
-        self, name: str, found: Sequence[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]], threshold: float
-    ) -> dict[str, float]:
-        """Score one class over all volumes by its overlap, and by its own score: the mean over volumes."""
-        head = self.config.class_head(name)
-        rows = []
-        for mask, probability in found:
-            truth, inside = mask == 1, (probability >= 255 * threshold) & (mask != UNKNOWN)
-            row = {"overlap": intersection_over_union(truth, inside)}
-            if head.score == "objects":
-                row["objects"] = object_agreement(truth, inside, min_voxels=head.min_voxels).f1
-            elif head.score == "boundary":
-                row["boundary"] = boundary_rand(truth, inside)
-            rows.append(row)
-        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
-
-def _predict(network: Network, volume: LabelledImage, head: Any) -> npt.NDArray[np.uint8]:
+def predict_volume(
+    network: Network, volume: LabelledImage, head: HeadName, *, mirrored: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Return a head's values (c, z, y, x) of a whole volume, uint8."""
     domain = Box.of_shape(volume.shape)
-    return predict(network, np.ascontiguousarray(volume.own_image), domain, domain, domain, head=head)
+    image = np.ascontiguousarray(volume.own_image)
+    return predict(network, image, domain, domain, domain, head=head, mirrored=mirrored)
+
+
+def class_scores(
+    head: ClassHead, found: Sequence[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]], threshold: float
+) -> dict[str, float]:
+    """Score one class by its overlap, and by its own score: the mean over volumes.
+
+    Parameters
+    ----------
+    head
+        What it is judged by.
+    found
+        Mask (z, y, x; 0, 1 or `UNKNOWN`) and probability (z, y, x; uint8) of each volume.
+    threshold
+        Voxels of at least this probability are inside.
+    """
+    rows = []
+    for mask, probability in found:
+        truth, inside = mask == 1, (probability >= 255 * threshold) & (mask != UNKNOWN)
+        row = {"overlap": intersection_over_union(truth, inside)}
+        if head.score == "objects":
+            row["objects"] = object_agreement(truth, inside, min_voxels=head.min_voxels).f1
+        elif head.score == "boundary":
+            row["boundary"] = boundary_rand(truth, inside)
+        rows.append(row)
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def _over_volumes(tables: Sequence[tuple[Labels, Counts]]) -> tuple[float, float]:
