@@ -154,7 +154,7 @@ def ingest(
             block=options.triple(block, "--block"),
             window=options.pair(window, "--window") if window else None,
             format=volume_format,
-            progress=lambda done, total: display.ingested("volume", done, total),
+            progress=lambda done, total: display.moved("ingest volume", done, total),
         )
     size = options.sizes(volume.voxel_size_nm)
     print(f"{volume.url}: {volume.box} {volume.dtype} at {size} nm, {volume.n_levels} levels")
@@ -232,7 +232,7 @@ def export(
     told: Literal["image", "segmentation"] = "segmentation" if are_labels else "image"
     with ProgressDisplay(_ERRORS) as display:
         export_precomputed(
-            opened, target, kind=kind or told, progress=lambda done, total: display.ingested("export", done, total)
+            opened, target, kind=kind or told, progress=lambda done, total: display.moved("export", done, total)
         )
     print(target)
 

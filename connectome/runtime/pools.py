@@ -16,6 +16,9 @@ class Limits:
     minimum: int
     maximum: int
 
+    def __str__(self) -> str:
+        return f"{self.minimum}" if self.minimum == self.maximum else f"{self.minimum}-{self.maximum}"
+
 
 Workers = int | Limits | Mapping[str, int | Limits] | None
 """Worker processes of one pool or of each: a number, or limits within which there are as many as the queue is worth."""

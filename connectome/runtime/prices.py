@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from connectome.errors import InputError
+from connectome.workflow.workflow import sentence_of
 from connectome.workflow.yaml_file import read_yaml
 
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -83,12 +84,9 @@ class Prices(BaseModel):
         try:
             return cls.model_validate(read_yaml(path or PRICES, "price table"))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the table"
-            complaint = first["msg"].removeprefix("Value error, ")
             raise InputError(
-                f"price table {path}: {place}: {complaint}; a table has name, source, pools (with usd_per_hour for "
-                "each) and store"
+                f"price table {path}: {sentence_of(error, cls)}; a table has name, source, pools (with usd_per_hour "
+                "for each) and store"
             ) from error
 
     def check(self, pools: Iterable[str]) -> None:

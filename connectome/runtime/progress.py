@@ -72,13 +72,13 @@ class ProgressDisplay:
         """Write a line above the bars."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def ingested(self, name: str, done: int, total: int) -> None:
-        """Show how far a foreign volume is brought in."""
-        if name not in self._ids:
-            self._ids[name] = self._bars.add_task(f"ingest {name}", total=total, rate="")
-        self._bars.update(self._ids[name], completed=done, total=total)
+    def moved(self, what: str, done: int, total: int) -> None:
+        """Show how many voxels have gone through work outside of a plan, such as `ingest image`."""
+        if what not in self._ids:
+            self._ids[what] = self._bars.add_task(what, total=total, rate="")
+        self._bars.update(self._ids[what], completed=done, total=total)
         if done >= total and not self._console.is_terminal:
-            self._console.print(f"ingested {name}: {total:,} voxels")
+            self._console.print(f"{what}: {total:,} voxels")
 
     def __call__(self, event: Event) -> None:
         """Show one event."""

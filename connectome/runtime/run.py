@@ -100,7 +100,7 @@ def run(
     forget_volumes()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(Dataset.at(workflow.dataset.url).url))
-        ingested = display.ingested if display else None
+        ingested = (lambda name, done, total: display.moved(f"ingest {name}", done, total)) if display else None
         plan, dataset = prepare(workflow, redo=redo, progress=ingested, check=lock.check)
         dataset = replace(dataset, claim=lock.claim)
         progress, accounts = recall(dataset, plan)
@@ -160,8 +160,10 @@ def replay(dataset_url: str, task: Task) -> str:
 def _runner_of(name: str, workers: Workers, *, is_secure: bool) -> Callable[[Plan, Dataset], Runner]:
     pools = pools_of(workers)
     if not pools or any(each.minimum < 0 or each.maximum < max(1, each.minimum) for each in pools.values()):
-        given = ",".join(f"{pool}={each.minimum}-{each.maximum}" for pool, each in pools.items())
-        raise InputError(f"--workers is {given}; wanted is at least 1 in each pool, and no more at least than at most")
+        given = ", ".join(f"{each} in pool {pool}" for pool, each in pools.items())
+        raise InputError(
+            f"--workers wants at least 1 in each pool, and limits from less to more such as 1-8; got {given}"
+        )
     if is_secure and name != "dask" and not name.startswith("tls://"):
         raise InputError(f"--secure encrypts --runner dask, got --runner {name}: use that, or a tls:// scheduler")
     if name == "serial":

@@ -23,7 +23,7 @@ from connectome.models.validation import History, Verdict
 from connectome.phantom import generate
 from connectome.runtime.validation import SegmentationJudge
 from connectome.store.sources import open_volume
-from connectome.workflow.workflow import load_yaml, sentence_of, set_value
+from connectome.workflow.workflow import described, load_yaml, sentence_of, set_value
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load_training(path: str, settings: Sequence[str]) -> Training:
     try:
         return Training.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {sentence_of(error, Training)}") from error
+        raise InputError(f"{described(path, settings)}: {sentence_of(error, Training)}") from error
 
 
 def train_network(path: str, settings: Sequence[str], console: Console, watch: Watch | None = None) -> Path:

@@ -143,7 +143,7 @@ class Workflow(_Section):
         content = load_yaml(path)
         for setting in settings:
             apply_setting(content, setting)
-        return cls.parse(content, source=path)
+        return cls.parse(content, source=described(path, settings))
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], source: str = "workflow") -> Workflow:
@@ -164,6 +164,11 @@ def load_yaml(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no keys and values: see workflows/ for examples")
     return content
+
+
+def described(path: str, settings: Sequence[str]) -> str:
+    """Return where values come from that a file and settings give."""
+    return " ".join([path, *(f"--set {setting}" for setting in settings)])
 
 
 def apply_setting(content: dict[str, Any], setting: str) -> None:
@@ -242,8 +247,9 @@ def _nobody_writes(stage: str, name: str, stages: Sequence[Stage]) -> str:
 
 
 def sentence_of(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn pydantic's first complaint into one sentence: where, got, wanted."""
-    first = error.errors()[0]
+    """Turn one of pydantic's complaints into a sentence: where, got, wanted. A key that is unknown comes first."""
+    complaints = error.errors()
+    first = next((each for each in complaints if each["type"] == "extra_forbidden"), complaints[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])

@@ -145,6 +145,13 @@ def test_a_price_table_that_is_not_utf8(tmp_path):
         Prices.load(tmp_path)
 
 
+def test_a_key_of_a_price_table_that_is_unknown_is_named(tmp_path):
+    table = tmp_path / "prices.yaml"
+    table.write_text("name: ours\npools: {cpu: {usd_per_hou: 2}}\n")
+    with pytest.raises(InputError, match=r"unknown key 'pools\.cpu\.usd_per_hou' \(did you mean 'usd_per_hour'\?\)"):
+        Prices.load(table)
+
+
 def test_the_default_price_table_says_what_it_assumes(tmp_path):
     assert Prices.load().pools["cpu"].usd_per_hour > 0
     assert "assumptions" in Prices.load().source

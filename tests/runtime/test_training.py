@@ -16,7 +16,7 @@ VNC = str(ROOT / "workflows" / "train" / "vnc_stack1.yaml")
         ("scoring.ever=3", r"unknown key 'scoring\.ever' \(did you mean 'every'\?\); known are every, patience"),
         ("classes.synapse.focs=1", r"unknown key 'classes\.synapse\.focs' \(did you mean 'focus'\?\)"),
         ("cross_validation.held_out=4", "numbered from 0: got held_out 4"),
-        ("steps=0", r"vnc_stack1\.yaml: steps is 0: input should be greater than 0"),
+        ("steps=0", r"vnc_stack1\.yaml --set steps=0: steps is 0: input should be greater than 0"),
     ],
 )
 def test_a_bad_key_is_refused_with_a_sentence(setting, message):
