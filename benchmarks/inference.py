@@ -1,10 +1,11 @@
 """Inference beside MONAI: `python -m benchmarks.inference [--block 128 256] [--repeats 3]`, a line of JSON.
 
 A block of random tissue inside a larger volume is predicted on one core, in turn by our tiles, by MONAI's
-`sliding_window_inference` with the same network, tile and halo, and by the bare network on one tile as large as
-`--bare`. MONAI expects windows whose output is as large as their image, so its predictor pads the network's output and
-gives the padding no weight; it writes no bytes, so sigmoid and rounding are applied to its whole result. Both results
-are compared first. Seconds are the processor's, and a ratio is of calls that followed one another.
+`sliding_window_inference` with the same network, halo and tile, by the same with windows of about `--window` voxels,
+which is what its users commonly give, and by the bare network on one tile as large as `--bare`. MONAI expects windows
+whose output is as large as their image, so its predictor pads the network's output and gives the padding no weight; it
+writes no bytes, so sigmoid and rounding are applied to its whole result. Results of the same tiles are compared first.
+Seconds are the processor's, and a ratio is of calls that followed one another.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks import machine
 
 SEED = 0
 BARE = 128
+WINDOW = 128
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
     parser.add_argument("--network", default="fib25", help="a shipped network, or one of connectome train")
     parser.add_argument("--block", type=int, nargs="+", default=[128, 256], help="edges of blocks in voxels")
     parser.add_argument("--bare", type=int, default=BARE, help="edge of the bare network's tile in voxels")
+    parser.add_argument("--window", type=int, default=WINDOW, help="edge of MONAI's customary window, halo included")
     parser.add_argument("--repeats", type=int, default=3, help="how often each is timed")
     arguments = parser.parse_args()
     try:
@@ -37,11 +40,11 @@ def main() -> int:
     except ImportError:
         print("monai is not installed: pip install -c constraints.txt -e '.[bench]'", file=sys.stderr)
         return 1
-    print(json.dumps(measure(arguments.network, arguments.block, arguments.bare, arguments.repeats)))
+    print(json.dumps(measure(arguments.network, arguments.block, arguments.bare, arguments.window, arguments.repeats)))
     return 0
 
 
-def measure(name: str, blocks: list[int], bare: int, repeats: int) -> dict[str, Any]:
+def measure(name: str, blocks: list[int], bare: int, window: int, repeats: int) -> dict[str, Any]:
     """Return what is printed: rates in voxels per second, and ratios."""
     from connectome.models import TrainedNetwork, load_network
     from connectome.models.engine import available_engine
@@ -56,21 +59,22 @@ def measure(name: str, blocks: list[int], bare: int, repeats: int) -> dict[str, 
         "commit": machine.commit(),
         "engine": str(available_engine()),
         "bare_tile": bare,
+        "monai_window": network.architecture.input_shape(customary_tile(network, window)),
         "repeats": repeats,
-        "blocks": {str(edge): measure_block(network, edge, bare, repeats) for edge in blocks},
+        "blocks": {str(edge): measure_block(network, edge, bare, window, repeats) for edge in blocks},
     }
 
 
-def measure_block(network: Any, edge: int, bare: int, repeats: int) -> dict[str, Any]:
-    """Time the three in turn on a block of `edge`^3 voxels that begins with a tile; first calls are not timed."""
+def measure_block(network: Any, edge: int, bare: int, window: int, repeats: int) -> dict[str, Any]:
+    """Time the four in turn on a block of `edge`^3 voxels that begins with a tile; first calls are not timed."""
     import numpy as np
 
-    ours, monai, alone = calls(network, edge, bare)
-    difference = np.abs(ours().astype(np.int16) - monai())
-    alone()
-    seconds: dict[str, list[float]] = {"ours": [], "monai": [], "bare": []}
+    timed = calls(network, edge, bare, window)
+    difference = np.abs(timed["ours"]().astype(np.int16) - timed["monai"]())
+    timed["bare"]()
+    seconds: dict[str, list[float]] = {which: [] for which in timed}
     for _ in range(repeats):
-        for which, call in (("ours", ours), ("monai", monai), ("bare", alone)):
+        for which, call in timed.items():
             start = time.process_time()
             call()
             seconds[which].append(time.process_time() - start)
@@ -81,8 +85,11 @@ def measure_block(network: Any, edge: int, bare: int, repeats: int) -> dict[str,
         "largest_difference": int(difference.max()),
         "share_of_bytes_that_differ": round(float((difference > 0).mean()), 6),
         **{f"{which}_voxels_per_s": spread(each, 0) for which, each in rates.items()},
-        "ours_to_monai": spread([a / b for a, b in zip(rates["ours"], rates["monai"], strict=True)], 3),
-        "ours_to_bare": spread([a / b for a, b in zip(rates["ours"], rates["bare"], strict=True)], 3),
+        **{
+            f"ours_to_{which}": spread([a / b for a, b in zip(rates["ours"], rates[which], strict=True)], 3)
+            for which in timed
+            if which != "ours"
+        },
     }
 
 
@@ -92,8 +99,8 @@ def spread(values: list[float], digits: int) -> dict[str, float]:
     return {name: round(value, digits) for name, value in found.items()}
 
 
-def calls(network: Any, edge: int, bare: int) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], Any]]:
-    """Return what is timed: our tiles and MONAI's windows on one block, both to bytes, and the bare network."""
+def calls(network: Any, edge: int, bare: int, window: int) -> dict[str, Callable[[], Any]]:
+    """Return what is timed: our tiles and MONAI's windows on one block, all to bytes, and the bare network."""
     import numpy as np
 
     from connectome.geometry import Box, Halo, as_triple
@@ -113,19 +120,31 @@ def calls(network: Any, edge: int, bare: int) -> tuple[Callable[[], Any], Callab
         return predict_affinities(network, image, read_box, domain, block)
 
     large = tissue(as_triple(network.architecture.input_shape((bare,) * 3)), SEED + 1)
-    return ours, windows(network, image, block.shape), alone(network, large[np.newaxis, np.newaxis])
+    return {
+        "ours": ours,
+        "monai": windows(network, image, block.shape, network.tile),
+        "monai_small": windows(network, image, block.shape, customary_tile(network, window)),
+        "bare": alone(network, large[np.newaxis, np.newaxis]),
+    }
 
 
-def windows(network: Any, image: Any, shape: tuple[int, int, int]) -> Callable[[], Any]:
-    """Return MONAI's inference of a block from its image, halo included."""
+def customary_tile(network: Any, window: int) -> tuple[int, int, int]:
+    """Return the largest tile whose image, halo included, is no larger than a window; one stride at least."""
+    spans = zip(network.halo.low, network.halo.high, network.stride, strict=True)
+    z, y, x = (max(1, (window - low - high) // step) * step for low, high, step in spans)
+    return z, y, x
+
+
+def windows(network: Any, image: Any, shape: tuple[int, int, int], tile: tuple[int, int, int]) -> Callable[[], Any]:
+    """Return MONAI's inference of a block from its image, halo included, by windows that give a tile each."""
     import torch
     from monai.inferers import sliding_window_inference
     from torch.nn import functional
 
     run, normalise = module_of(network), normalisation_of(network)
-    low, high, window = network.halo.low, network.halo.high, network.input_shape
+    low, high, window = network.halo.low, network.halo.high, network.architecture.input_shape(tile)
     padding = [n for margins in zip(reversed(low), reversed(high), strict=True) for n in margins]
-    weight = functional.pad(torch.ones(1, 1, *network.tile), padding)
+    weight = functional.pad(torch.ones(1, 1, *tile), padding)
     # Half a voxel less than the halo: steps are rounded down to whole voxels.
     overlap = [(a + b - 0.5) / n for a, b, n in zip(low, high, window, strict=True)]
 

@@ -16,7 +16,7 @@ def network(tmp_path):
 
 def test_monai_gives_the_same_bytes(network):
     pytest.importorskip("monai", reason="monai is not installed: pip install -e '.[bench]'")
-    found = inference.measure(str(network.weights_path.with_suffix(".yaml")), [16, 32], 16, 2)
+    found = inference.measure(str(network.weights_path.with_suffix(".yaml")), [16, 32], 16, 20, 2)
     assert json.loads(json.dumps(found))["blocks"].keys() == {"16", "32"}
     for block in found["blocks"].values():
         assert block["largest_difference"] <= 1
@@ -26,11 +26,11 @@ def test_monai_gives_the_same_bytes(network):
 
 def test_ours_and_the_bare_network_are_calls(network, monkeypatch):
     monkeypatch.setattr(inference, "windows", lambda *_: None)
-    ours, _, alone = inference.calls(network, 16, 24)
-    assert ours().shape == (3, 16, 16, 16)
-    assert alone().shape == (3, 24, 24, 24)
+    timed = inference.calls(network, 16, 24, 20)
+    assert timed["ours"]().shape == (3, 16, 16, 16)
+    assert timed["bare"]().shape == (3, 24, 24, 24)
     with pytest.raises(ValueError, match="choose another --block"):
-        inference.calls(network, 20, 24)
+        inference.calls(network, 20, 24, 20)
 
 
 def test_without_monai_it_says_so(monkeypatch, capsys):
