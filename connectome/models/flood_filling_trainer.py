@@ -43,7 +43,7 @@ class FloodFillingTrainer(Trainer[ObjectSample]):
         places = places_by_share(tuple(images), self.config.patch, self.config.seed)
         return draw_object(places, self.config.patch, self.normalisation, augmentation, random)
 
-    def losses(self, network: nn.Module, examples: Sequence[ObjectSample]) -> Iterator[Tensor]:
+    def losses(self, network: nn.Module, examples: Sequence[ObjectSample]) -> Iterator[tuple[Tensor, float]]:
         walks = [(example, Growth(self._rule, self._nothing, self._centre)) for example in examples]
         while walks := [(example, growth) for example, growth in walks if growth.position is not None]:
             image, target, known = (
@@ -55,7 +55,8 @@ class FloodFillingTrainer(Trainer[ObjectSample]):
             with autocast():
                 update = network(fields.contiguous(memory_format=torch.channels_last_3d))[:, 0]
             logits = torch.from_numpy(before) + update.float()
-            yield mean_entropy(logits, torch.from_numpy(target), torch.from_numpy(known))
+            # A large object's last moves, when the others have ended, weigh no more than its first.
+            yield mean_entropy(logits, torch.from_numpy(target), torch.from_numpy(known)), len(walks) / len(examples)
             for (_, growth), answer in zip(walks, logits.detach().numpy(), strict=True):
                 growth.advance(answer)
 

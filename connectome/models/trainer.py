@@ -90,8 +90,8 @@ class Trainer(ABC, Generic[Example]):
         """Draw an example."""
 
     @abstractmethod
-    def losses(self, network: nn.Module, examples: Sequence[Example]) -> Iterator[Tensor]:
-        """Yield the losses of a batch, one after the other: each is asked for when the one before was learned from."""
+    def losses(self, network: nn.Module, examples: Sequence[Example]) -> Iterator[tuple[Tensor, float]]:
+        """Yield a batch's losses and their weights, each asked for when the one before was learned from."""
 
     @abstractmethod
     def release(self, folder: Path, network: nn.Module, figures: dict[str, float]) -> Path:
@@ -141,18 +141,20 @@ class Trainer(ABC, Generic[Example]):
             group["lr"] = self.learning_rate
         random = np.random.default_rng([self.config.seed, self.state.progress.step])
         examples = [self.draw(self.images, self.config.augmentation, random) for _ in range(self.config.batch)]
-        losses = [self._learn(loss) for loss in self.losses(self.state.network, examples)]
+        losses = []
+        for loss, weight in self.losses(self.state.network, examples):
+            self._learn(loss * weight)
+            losses.append((float(loss.detach()), weight))
         self.state.progress.step += 1
         self.state.progress.seconds += time.monotonic() - began
-        return float(np.mean(losses))
+        return _weighted_mean(losses)
 
-    def _learn(self, loss: Tensor) -> float:
+    def _learn(self, loss: Tensor) -> None:
         self.state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.state.network.parameters(), 1.0)
         self.state.optimizer.step()
         self._update_average()
-        return float(loss.detach())
 
     @torch.no_grad()
     def validate(self) -> float | None:
@@ -161,8 +163,8 @@ class Trainer(ABC, Generic[Example]):
             return None
         random = np.random.default_rng(self.config.seed)
         examples = [self.draw(self.checked, None, random) for _ in range(VALIDATION_PATCHES)]
-        losses = [[float(loss) for loss in self.losses(self.state.average, [example])] for example in examples]
-        return float(np.mean([np.mean(each) for each in losses]))
+        walks = (self.losses(self.state.average, [example]) for example in examples)
+        return float(np.mean([_weighted_mean([(float(loss), weight) for loss, weight in walk]) for walk in walks]))
 
     def judge(self, judge: Judge, folder: Path) -> None:
         """Have the averaged weights judged as they would be released, and keep them if they are the best."""
@@ -216,3 +218,8 @@ class Trainer(ABC, Generic[Example]):
         decay = min(self.config.average_decay, (1 + self.state.progress.step) / (10 + self.state.progress.step))
         for mean, value in zip(self.state.average.parameters(), self.state.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
+
+
+def _weighted_mean(losses: Sequence[tuple[float, float]]) -> float:
+    values, weights = zip(*losses, strict=True)
+    return float(np.average(values, weights=weights))

@@ -32,13 +32,13 @@ class UNetTrainer(Trainer[Sample]):
     ) -> Sample:
         return draw_sample(images, self.config, self.normalisation, augmentation, random)
 
-    def losses(self, network: nn.Module, examples: Sequence[Sample]) -> Iterator[Tensor]:
+    def losses(self, network: nn.Module, examples: Sequence[Sample]) -> Iterator[tuple[Tensor, float]]:
         image = torch.from_numpy(np.stack([sample.image for sample in examples])[:, None])
         target = torch.from_numpy(np.stack([sample.target for sample in examples]))
         known = torch.from_numpy(np.stack([sample.known for sample in examples]))
         with autocast():
             logits = network(image.contiguous(memory_format=torch.channels_last_3d))
-        yield torch.stack(list(head_losses(self.config, logits.float(), target, known).values())).sum()
+        yield torch.stack(list(head_losses(self.config, logits.float(), target, known).values())).sum(), 1.0
 
     def release(self, folder: Path, network: nn.Module, figures: dict[str, float]) -> Path:
         return release(folder, self.config, self.normalisation, network, figures)

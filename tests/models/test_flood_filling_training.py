@@ -163,7 +163,7 @@ def test_losses_are_those_of_a_plain_walk(tmp_path: Path, monkeypatch: pytest.Mo
     network.last.weight.mul_(0.5)
     network.last.bias.fill_(8.0)  # so that the field of view moves
     sample = trainer.draw(images, None, np.random.default_rng(0))
-    losses = [float(loss) for loss in trainer.losses(network, [sample])]
+    losses = [float(loss) for loss, _ in trainer.losses(network, [sample])]
     arrays = (sample.image, sample.target, sample.known)
     wanted = naive.walk_losses(network.weights(), *arrays, (9, 9, 9), (4, 4, 4), logit(0.9))
     assert len(losses) > 10
