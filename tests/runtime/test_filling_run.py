@@ -3,6 +3,7 @@
 import numpy as np
 
 from connectome.geometry import Box
+from connectome.runtime.recut import cut
 from connectome.runtime.run import run
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
@@ -66,6 +67,9 @@ def test_objects_that_find_each_other_are_joined(tmp_path):
     np.testing.assert_array_equal(labels(one), labels(many))
     alone = segment(tmp_path, SUBVOLUME, "unscored_edges")
     np.testing.assert_array_equal(labels(alone) > 0, labels(many) > 0)
+    for dataset in (many, alone):
+        again = cut(dataset.url, [0.6, 0.99], write=True, runner="serial")
+        np.testing.assert_array_equal(labels(again[0].dataset), labels(dataset))
 
 
 def test_the_workflow_of_the_docs_is_one(tmp_path):
