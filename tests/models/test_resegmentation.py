@@ -68,9 +68,9 @@ def test_scores_are_those_of_sets_of_voxels(seed):
     masks = random.random((4, 5, 6, 7)) < random.random((4, 1, 1, 1))
     masks[:, 0, 0, 0] = True
     a, b, from_a, from_b = ({tuple(v) for v in np.argwhere(mask)} for mask in masks)
-    found = pair_scores((masks[0], masks[1]), (masks[2], masks[3]), (3, 5))
+    found = pair_scores((masks[0], masks[1]), (masks[2], masks[3]), 0.25)
     wanted = [len(each & fill) / len(each) for fill in (from_a, from_b) for each in (a, b)]
     assert [found.a_from_a, found.b_from_a, found.a_from_b, found.b_from_b] == pytest.approx(wanted)
     assert found.overlap == pytest.approx(len(from_a & from_b) / len(from_a | from_b))
-    assert found.deleted == pytest.approx(max(3 / len(from_a), 5 / len(from_b)))
+    assert found.deleted == 0.25
     assert found.recovered == pytest.approx(min(wanted))
