@@ -44,7 +44,7 @@ def test_a_kind_that_is_none_is_refused():
 
 
 def test_flood_filling_networks_have_keys_of_their_own(tmp_path):
-    config = load_training(FILLING, ["depth=3", f"folder={tmp_path}"])
-    assert (config.depth, config.deltas) == (3, (4, 4, 4))
+    config = load_training(FILLING, ["depth=5", f"folder={tmp_path}"])
+    assert (config.depth, config.deltas) == (5, (2, 2, 2))
     with pytest.raises(InputError, match=r"unknown key 'dept' \(did you mean 'depth'\?\)"):
         load_training(FILLING, ["dept=3"])
