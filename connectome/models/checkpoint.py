@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from connectome.errors import InputError
-from connectome.models.unet import UNet
 from connectome.models.validation import History
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -30,8 +29,8 @@ class Progress:
 class State:
     """Everything that training changes."""
 
-    network: UNet
-    average: UNet
+    network: nn.Module
+    average: nn.Module
     optimizer: torch.optim.Optimizer
     progress: Progress
     best: dict[str, Tensor] = field(default_factory=dict)

@@ -49,6 +49,11 @@ def available_engine() -> Engine:
     return Engine("cpu", "bfloat16" if native else "float32")
 
 
+def autocast() -> torch.autocast:
+    """Return the context in which training computes: in bfloat16 where the processor multiplies it natively."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=available_engine().precision == "bfloat16")
+
+
 @lru_cache(maxsize=4)
 def load_module(network: TrainedNetwork, engine: Engine) -> UNet:
     """Load the weights once per process; they are stored in bfloat16, which float32 holds exactly."""

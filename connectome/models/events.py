@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from connectome.errors import InputError
-from connectome.models.training_config import Training
+from connectome.models.training_run import TrainingRun
 from connectome.models.validation import History
 
 
@@ -21,7 +21,7 @@ class EventWriter:
         If it does, and TensorBoard is not installed.
     """
 
-    def __init__(self, config: Training) -> None:
+    def __init__(self, config: TrainingRun) -> None:
         self._writer: Any = None
         if not config.tensorboard:
             return

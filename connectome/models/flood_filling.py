@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -118,6 +118,15 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
+def advance(network: FloodFillingNetwork, image: npt.NDArray[np.float32], growths: Iterable[Growth]) -> None:
+    """Evaluate the next field of view of each object that still grows, all in one batch."""
+    active = [growth for growth in growths if growth.position is not None]
+    images = np.stack([growth.field_at(image) for growth in active])
+    answers = network.predict(images, np.stack([growth.known() for growth in active]))
+    for growth, logits in zip(active, answers, strict=True):
+        growth.advance(logits)
+
+
 def flood_fill(
     network: FloodFillingNetwork,
     image: npt.NDArray[np.uint8],
@@ -197,11 +206,7 @@ class _Filling:
         if self._growing[0].position is None:
             self._end(self._growing.popleft())
         else:
-            active = [growth for growth in self._growing if growth.position is not None]
-            images = np.stack([growth.field_at(self._image) for growth in active])
-            answers = self._network.predict(images, np.stack([growth.known() for growth in active]))
-            for growth, logits in zip(active, answers, strict=True):
-                growth.advance(logits)
+            advance(self._network, self._image, self._growing)
         self._start()
 
     def _start(self) -> None:

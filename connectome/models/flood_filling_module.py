@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from connectome.models.engine import DTYPES, Engine, available_engine, timed
-from connectome.models.flood_filling_network import FloodFillingNetwork
+from connectome.models.flood_filling_network import FloodFillingNetwork, Weights, depth_of
 
 Array = npt.NDArray[np.float32]
 
@@ -23,12 +23,12 @@ class ConvolutionStack(nn.Module):
     features. Convolutions are padded with zeros, so the field of view keeps its shape.
     """
 
-    def __init__(self, network: FloodFillingNetwork) -> None:
+    def __init__(self, weights: Weights) -> None:
         super().__init__()
-        modules = range(network.depth)
-        self.first = nn.ModuleList(_convolution(network, f"conv{module}_a") for module in modules)
-        self.second = nn.ModuleList(_convolution(network, f"conv{module}_b") for module in modules)
-        self.last = _convolution(network, "conv_lom")
+        modules = range(depth_of(weights))
+        self.first = nn.ModuleList(_convolution(weights, f"conv{module}_a") for module in modules)
+        self.second = nn.ModuleList(_convolution(weights, f"conv{module}_b") for module in modules)
+        self.last = _convolution(weights, "conv_lom")
 
     def forward(self, fields: Tensor) -> Tensor:
         features = fields
@@ -38,15 +38,42 @@ class ConvolutionStack(nn.Module):
             features = features + change if module else change
         return self.last(functional.relu(features))  # type: ignore[no-any-return]
 
+    def weights(self) -> dict[str, Array]:
+        """Return the weights as files hold them."""
+        modules: dict[str, nn.Module] = {"conv_lom": self.last}
+        for module, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            modules |= {f"conv{module}_a": first, f"conv{module}_b": second}
+        arrays = {}
+        for name, layer in modules.items():
+            state = layer.state_dict()
+            arrays[f"seed_update.{name}.weights"] = state["weight"].permute(2, 3, 4, 1, 0).contiguous().numpy()
+            arrays[f"seed_update.{name}.biases"] = state["bias"].numpy()
+        return arrays
 
-def _convolution(network: FloodFillingNetwork, layer: str) -> nn.Conv3d:
-    weights = torch.from_numpy(network.weights[f"seed_update.{layer}.weights"])
+
+def untrained_weights(depth: int, n_channels: int) -> dict[str, Array]:
+    """Draw the weights of a network of `depth` modules from torch's generator, as of Glorot and Bengio (2010)."""
+    layers = {f"conv{module}_{half}": (3, n_channels) for module in range(depth) for half in "ab"} | {
+        "conv_lom": (1, 1)
+    }
+    arrays, channels_in = {}, 2
+    for name, (size, channels_out) in layers.items():
+        weights = torch.empty(channels_out, channels_in, size, size, size)
+        nn.init.xavier_uniform_(weights)
+        arrays[f"seed_update.{name}.weights"] = weights.permute(2, 3, 4, 1, 0).contiguous().numpy()
+        arrays[f"seed_update.{name}.biases"] = np.zeros(channels_out, np.float32)
+        channels_in = channels_out
+    return arrays
+
+
+def _convolution(arrays: Weights, layer: str) -> nn.Conv3d:
+    weights = torch.from_numpy(arrays[f"seed_update.{layer}.weights"])
     *kernel, channels_in, channels_out = weights.shape
     convolution = nn.Conv3d(channels_in, channels_out, kernel, padding=[size // 2 for size in kernel])  # type: ignore[arg-type]
     with torch.no_grad():
         convolution.weight.copy_(weights.permute(4, 3, 0, 1, 2))
         assert convolution.bias is not None
-        convolution.bias.copy_(torch.from_numpy(network.weights[f"seed_update.{layer}.biases"]))
+        convolution.bias.copy_(torch.from_numpy(arrays[f"seed_update.{layer}.biases"]))
     return convolution
 
 
@@ -56,7 +83,7 @@ def load_stack(network: FloodFillingNetwork, engine: Engine) -> ConvolutionStack
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
-    stack = ConvolutionStack(network).requires_grad_(False).eval().to(engine.device, DTYPES[engine.precision])
+    stack = ConvolutionStack(network.weights).requires_grad_(False).eval().to(engine.device, DTYPES[engine.precision])
     return stack.to(memory_format=torch.channels_last_3d)  # type: ignore[no-any-return, call-overload]
 
 

@@ -52,13 +52,8 @@ class FloodFillingNetwork:
     image_standard_deviation: float = 33.0
 
     def __post_init__(self) -> None:
-        if any(size % 2 == 0 or size < 1 for size in self.field_of_view):
-            raise InputError(f"the field of view is {self.field_of_view}, wanted three odd numbers (z, y, x)")
-        if any(not 0 <= step <= size // 2 for step, size in zip(self.deltas, self.field_of_view, strict=True)):
-            raise InputError(
-                f"deltas are {self.deltas}, but the field of view {self.field_of_view} reaches half its size from its "
-                "centre: wanted steps of at most that"
-            )
+        if fault := fault_of_field(self.field_of_view, self.deltas):
+            raise InputError(fault)
 
     @property
     def reach(self) -> Triple:
@@ -99,7 +94,7 @@ class FloodFillingNetwork:
     @property
     def depth(self) -> int:
         """Residual modules, the first of which has no shortcut."""
-        return _depth(self.weights)
+        return depth_of(self.weights)
 
     @property
     def flop(self) -> int:
@@ -142,12 +137,25 @@ class FloodFillingNetwork:
         )
 
 
-def _depth(names: Mapping[str, Any]) -> int:
+def fault_of_field(field_of_view: Triple, deltas: Triple) -> str | None:
+    """Return what is wrong with a field of view and its steps, if anything is."""
+    if any(size % 2 == 0 or size < 1 for size in field_of_view):
+        return f"the field of view is {field_of_view}, wanted three odd numbers (z, y, x)"
+    if any(not 0 <= step <= size // 2 for step, size in zip(deltas, field_of_view, strict=True)):
+        return (
+            f"deltas are {deltas}, but the field of view {field_of_view} reaches half its size from its centre: wanted "
+            "steps of at most that"
+        )
+    return None
+
+
+def depth_of(names: Mapping[str, Any]) -> int:
+    """Return how many modules there are, by the names of weights."""
     return len([name for name in names if _LAYER.fullmatch(name)])
 
 
 def _check_layers(found: Weights, path: Path) -> None:
-    layers = [f"conv{module}_{half}" for module in range(_depth(found)) for half in "ab"] + ["conv_lom"]
+    layers = [f"conv{module}_{half}" for module in range(depth_of(found)) for half in "ab"] + ["conv_lom"]
     channels = 2
     for layer in layers:
         weights, biases = (found.get(f"seed_update.{layer}.{part}") for part in ("weights", "biases"))

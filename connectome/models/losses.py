@@ -28,9 +28,9 @@ def head_losses(config: Training, logits: Tensor, target: Tensor, known: Tensor)
         part = logits[:, channels], target[:, channels], mask[:, channels]
         if name == "affinities":
             weight = torch.where(part[1] > 0, 1.0, config.boundary_weight) * part[2]
-            losses[name] = _mean_entropy(part[0], part[1], weight)
+            losses[name] = mean_entropy(part[0], part[1], weight)
         elif name == "long_range":
-            losses[name] = config.long_range_weight * _mean_entropy(*part)
+            losses[name] = config.long_range_weight * mean_entropy(*part)
         elif name == "shape_descriptors":
             error = functional.mse_loss(torch.sigmoid(part[0]), part[1], reduction="none") * part[2]
             losses[name] = config.shape_descriptors.weight * error.sum() / part[2].sum().clamp(min=1.0)
@@ -46,10 +46,11 @@ def _class_losses(
     for number, name in enumerate(names):
         head, one = config.class_head(name), slice(number, number + 1)
         weight = torch.where(target[:, one] > 0, head.positive_weight, 1.0) * mask[:, one]
-        losses[name] = head.weight * _mean_entropy(logits[:, one], target[:, one], weight)
+        losses[name] = head.weight * mean_entropy(logits[:, one], target[:, one], weight)
     return losses
 
 
-def _mean_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def mean_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean cross entropy of probabilities in logit space, by weight; 0 where nothing has weight."""
     entropy = functional.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
     return entropy / weight.sum().clamp(min=1.0)

@@ -14,6 +14,8 @@ Logits = npt.NDArray[np.float32]
 Move = tuple[float, Triple]
 UNDECIDED = 0.0
 """Logit of probability 1/2."""
+LIKELY = float(np.log(4))
+"""Logit of probability 0.8."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,14 @@ class Growth:
     """An object that grows from a seed, one field of view after the other.
 
     `position` is where the next field of view must be evaluated, None when the object is complete. Objects made
-    before, in `labels`, are only looked at: no field of view is centred in them.
+    before, in `labels`, are only looked at: no field of view is centred in them. `n_deleted` counts voxels that were
+    likely inside and are judged outside after all.
     """
 
     def __init__(self, rule: GrowthRule, labels: npt.NDArray[np.int32], seed: Triple) -> None:
         self.seed = seed
         self.visited: list[Triple] = []
+        self.n_deleted = 0
         self._rule, self._labels = rule, labels
         self._logits = np.full(labels.shape, np.nan, np.float32)
         self._logits[seed] = rule.initial
@@ -110,6 +114,7 @@ class Growth:
         assert self.position is not None
         rule, here = self._rule, self._field(self.position)
         old = self._logits[here]
+        self.n_deleted += int(np.count_nonzero((old >= LIKELY) & (logits < UNDECIDED)))
         if rule.freeze_share >= 0 and np.mean(logits >= rule.move_threshold) > rule.freeze_share:
             # Not a number is neither below nor above: what was never seen is free.
             logits = np.where((old < UNDECIDED) & (logits > old), old, logits)

@@ -18,6 +18,7 @@ from connectome.models.deformation import Deformation
 from connectome.models.targets import UNKNOWN, affinity_targets, class_targets, offsets_of
 from connectome.models.tiles import gather
 from connectome.models.training_config import Training
+from connectome.models.training_run import TrainingRun
 from connectome.models.warping import warp_image, warp_labels
 
 Image = npt.NDArray[np.uint8]
@@ -55,7 +56,7 @@ class LabelledImage:
     labels
         Dense labels of the same shape, 0 where unlabelled; none if there are none.
     config
-        Architecture, and how wide the margin of the labels must be.
+        Halo of the image, margin of the labels and names of the classes.
     classes
         Masks by class, of the same shape: 0, 1 or `UNKNOWN`. What is not given is unknown.
     """
@@ -64,7 +65,7 @@ class LabelledImage:
         self,
         image: Image,
         labels: npt.NDArray[Any] | None,
-        config: Training,
+        config: TrainingRun,
         classes: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
         masks = {} if classes is None else dict(classes)
@@ -77,14 +78,13 @@ class LabelledImage:
         if image.dtype != np.uint8:
             raise InputError(f"the image must be uint8, got {image.dtype}: convert it when it is ingested")
         self.shape = as_triple(image.shape)
-        self.config, self.architecture = config, config.architecture
-        self.margin = config.label_margin
+        self.halo, self.margin = config.image_halo, config.label_margin
         domain = Box.of_shape(self.shape)
-        self.image = gather(image, (0, 0, 0), domain.grow(self.architecture.halo), domain)
+        self.image = gather(image, (0, 0, 0), domain.grow(self.halo), domain)
         known = np.zeros(self.shape, np.int64) if labels is None else labels.astype(np.int64)
         self.labels = np.pad(known, [(n, n) for n in self.margin])
         unknown = np.full(self.shape, UNKNOWN, np.uint8)
-        names = self.architecture.classes
+        names = config.class_names
         self.masks = np.empty((len(names), *self.shape), np.uint8)
         for name, mask in zip(names, self.masks, strict=True):
             mask[:] = masks.get(name, unknown)
@@ -102,7 +102,7 @@ class LabelledImage:
     @property
     def own_image(self) -> Image:
         """The image itself, without what is reflected."""
-        return self.image[Box.of_shape(self.shape).shift(self.architecture.halo.low).slices]
+        return self.image[Box.of_shape(self.shape).shift(self.halo.low).slices]
 
     @property
     def own_labels(self) -> Labels:
@@ -115,13 +115,13 @@ class LabelledImage:
 
     def cut(self, start: Triple, output: Triple) -> Patch:
         """Return what there is at the tile at `start`."""
-        read = self.architecture.input_shape(output)
+        read = Box.of_shape(output).grow(self.halo).shape
         wide = [n + 2 * m for n, m in zip(output, self.margin, strict=True)]
         return Patch(self.image[_at(start, read)], self.labels[_at(start, wide)], self.masks[:, *_at(start, output)])
 
     def patch_box(self, output: Triple) -> Box:
         """Return all that a patch may read, in voxels from the first one of its output."""
-        box, halo = Box.of_shape(output), self.architecture.halo
+        box, halo = Box.of_shape(output), self.halo
         low = [max(pair) for pair in zip(halo.low, self.margin, strict=True)]
         high = [max(pair) for pair in zip(halo.high, self.margin, strict=True)]
         return box.grow(Halo(as_triple(low), as_triple(high)))
@@ -131,20 +131,33 @@ class LabelledImage:
         centre = [a + m for a, m in zip(start, deformation.middle, strict=True)]
         padded = [c + m for c, m in zip(centre, self.margin, strict=True)]
         box = Box.of_shape(output)
-        image = warp_image(self.whole, centre, deformation, box.grow(self.architecture.halo))
+        image = warp_image(self.whole, centre, deformation, box.grow(self.halo))
         labels = warp_labels(self.labels, padded, deformation, box.grow(Halo.symmetric(self.margin)))
         return Patch(image, labels, warp_labels(self.masks, centre, deformation, box, UNKNOWN))
 
 
 def draw_sample(
     images: Sequence[LabelledImage],
-    output: Triple,
+    config: Training,
     normalisation: tuple[float, float],
     augmentation: Augmentation | None,
     random: np.random.Generator,
 ) -> Sample:
     """Draw one patch: uniformly over all places of all images, or about a voxel of a class that asks for it."""
-    source, start = _draw_place(images, output, random)
+    source, start = _draw_place(images, config, random)
+    image, labels, masks = changed_patch(source, start, config.patch, normalisation, augmentation, random)
+    return Sample(image, *targets(config, labels, masks))
+
+
+def changed_patch(
+    source: LabelledImage,
+    start: Triple,
+    output: Triple,
+    normalisation: tuple[float, float],
+    augmentation: Augmentation | None,
+    random: np.random.Generator,
+) -> tuple[npt.NDArray[np.float32], Labels, Masks]:
+    """Return image (normalised), labels and masks of the patch at `start`, changed as augmentation draws it."""
     bent = None
     if augmentation is not None:
         bent = augmentation.draw_deformation(output, source.patch_box(output), random)
@@ -155,7 +168,7 @@ def draw_sample(
     if augmentation is not None:
         image = augmentation.degrade(image, random)
         image, labels, masks = augmentation.orient((image, labels, masks), random)
-    return Sample(np.ascontiguousarray(image), *targets(source.config, labels, masks))
+    return np.ascontiguousarray(image), labels, masks
 
 
 def targets(config: Training, labels: Labels, masks: Masks) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -192,9 +205,9 @@ def targets(config: Training, labels: Labels, masks: Masks) -> tuple[npt.NDArray
 
 
 def _draw_place(
-    images: Sequence[LabelledImage], output: Triple, random: np.random.Generator
+    images: Sequence[LabelledImage], config: Training, random: np.random.Generator
 ) -> tuple[LabelledImage, Triple]:
-    focused = _draw_focused(images, output, random)
+    focused, output = _draw_focused(images, config, random), config.patch
     if focused is not None:
         return focused
     places = [[n - p + 1 for n, p in zip(image.shape, output, strict=True)] for image in images]
@@ -204,11 +217,10 @@ def _draw_place(
 
 
 def _draw_focused(
-    images: Sequence[LabelledImage], output: Triple, random: np.random.Generator
+    images: Sequence[LabelledImage], config: Training, random: np.random.Generator
 ) -> tuple[LabelledImage, Triple] | None:
     """Draw a voxel of a class that wants patches of its own, and a patch that holds it; None for a free place."""
-    config = images[0].config
-    names = config.architecture.classes
+    names = config.class_names
     shares = [config.class_head(name).focus for name in names]
     if not any(shares):
         return None
@@ -222,7 +234,7 @@ def _draw_focused(
     voxel = np.unravel_index(int(random.choice(source.inside[names[number]])), source.shape)
     start = [
         min(max(int(v) - int(random.integers(p)), 0), n - p)
-        for v, p, n in zip(voxel, output, source.shape, strict=True)
+        for v, p, n in zip(voxel, config.patch, source.shape, strict=True)
     ]
     return source, as_triple(start)
 

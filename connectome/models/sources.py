@@ -13,13 +13,13 @@ from connectome.geometry import Box
 from connectome.kernels.downsample import downsample_mean, downsample_mode
 from connectome.models.samples import LabelledImage
 from connectome.models.targets import UNKNOWN, absorb_enclosed
-from connectome.models.training_config import Source, Training
+from connectome.models.training_run import Source, TrainingRun
 
 Read = Callable[[str], npt.NDArray[Any]]
 Generate = Callable[[Box, int], tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]]
 
 
-def load_source(source: Source, config: Training, read: Read, generate: Generate | None) -> LabelledImage:
+def load_source(source: Source, config: TrainingRun, read: Read, generate: Generate | None) -> LabelledImage:
     """Read or generate one labelled volume and join its organelles to their cells."""
     masks: dict[str, npt.NDArray[np.uint8]] = {}
     labels: npt.NDArray[Any] | None

@@ -34,15 +34,15 @@ def open_edges(url: str) -> GivenEdges:
     if plan.edges_url is not None:
         raise InputError(f"{dataset.url} has no edges of its own: give {plan.edges_url}, which it was made from")
     if "edges" not in plan.writers:
-        raise InputError(f"{dataset.url} was made without the stage edges: run its workflow with it first")
+        raise InputError(f"{dataset.url} was made without a stage that writes edges: run its workflow with one first")
     progress, maker = recall(dataset, plan)[0], plan.writers["edges"][0]
     n_done, n_all = progress.done[maker.name].count, len(maker)
     if n_done < n_all:
         raise InputError(
             f"{dataset.url} has the edges of {n_done} of {n_all} blocks: run its workflow to the end first"
         )
-    made = record["state"]["stages"]["edges"].get("version")
-    if made != registry()["edges"].version:
+    stage = _maker(plan)
+    if record["state"]["stages"][stage].get("version") != registry()[stage].version:
         raise InputError(f"the edges of {dataset.url} are of another version: run its workflow with --redo first")
     return GivenEdges(dataset, plan, f"{dataset.url} ({_identity(plan, record['state'])})")
 
@@ -67,9 +67,15 @@ def look_at_edges(workflow: Workflow) -> GivenEdges | None:
     return given
 
 
+def _maker(plan: Plan) -> str:
+    """Return the name of the stage that made the edges."""
+    stages = plan.workflow.running_stages
+    return next(stage.name for stage in stages if any(artifact.name == "edges" for artifact in stage.outputs))
+
+
 def _identity(plan: Plan, state: dict[str, Any]) -> str:
     """Hash what the edges depend on: stages after them may change."""
     names = [stage.name for stage in plan.workflow.running_stages]
-    stages = {name: state["stages"][name] for name in names[: names.index("edges") + 1]}
+    stages = {name: state["stages"][name] for name in names[: names.index(_maker(plan)) + 1]}
     whole = {key: state[key] for key in ("domain", "voxel_size_nm", "block", "inputs")} | {"stages": stages}
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:12]

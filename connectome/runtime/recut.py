@@ -178,7 +178,7 @@ def _workflow(given: GivenEdges, threshold: float, *, write: bool) -> Workflow:
 
 def _agglomeration(plan: Plan) -> Agglomeration:
     """Return how the dataset agglomerates, or would."""
-    linkage = next(stage.linkage for stage in plan.workflow.stages if isinstance(stage, Edges))
+    linkage = next((stage.linkage for stage in plan.workflow.stages if isinstance(stage, Edges)), "mean")
     stages = (stage for stage in plan.workflow.stages if isinstance(stage, Agglomeration))
     return next(stages, Agglomeration(linkage=linkage))
 

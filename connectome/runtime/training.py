@@ -15,13 +15,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from connectome.errors import InputError
 from connectome.geometry import Box
-from connectome.models import Network, Training
+from connectome.models import Training
 from connectome.models.events import EventWriter
+from connectome.models.flood_filling_config import FloodFillingTraining
 from connectome.models.sources import load_source
-from connectome.models.training import TrainingReport, train
+from connectome.models.trainer import TrainingReport
+from connectome.models.training import train
+from connectome.models.training_run import TrainingRun
 from connectome.models.validation import History, Verdict
 from connectome.phantom import generate
-from connectome.runtime.validation import SegmentationJudge
+from connectome.runtime.validation import FillingJudge, SegmentationJudge, judge_of
 from connectome.store.sources import open_volume
 from connectome.workflow.workflow import described, load_yaml, sentence_of, set_value
 
@@ -30,27 +33,31 @@ from connectome.workflow.workflow import described, load_yaml, sentence_of, set_
 class TrainingState:
     """How far a run is, for its page: losses and verdicts, and pictures of the best validation of this process."""
 
-    config: Training
+    config: TrainingRun
     history: History
     pictures: dict[str, npt.NDArray[Any]]
 
 
+KINDS: dict[str, type[TrainingRun]] = {"unet": Training, "flood_filling": FloodFillingTraining}
 Watch = Callable[[TrainingState], object]
 
 
-def load_training(path: str, settings: Sequence[str]) -> Training:
+def load_training(path: str, settings: Sequence[str]) -> TrainingRun:
     """Return the training that a YAML file describes, with ``key.sub=value`` applied to its content."""
     content = load_yaml(path)
     for setting in settings:
         set_value(content, setting)
+    kind = content.get("kind", "unet")
+    if kind not in KINDS:
+        raise InputError(f"{path}: kind is {kind!r}, wanted one of {', '.join(KINDS)}; a U-Net needs none")
     try:
-        return Training.model_validate(content)
+        return KINDS[kind].model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{described(path, settings)}: {sentence_of(error, Training)}") from error
+        raise InputError(f"{described(path, settings)}: {sentence_of(error, KINDS[kind])}") from error
 
 
 def train_network(path: str, settings: Sequence[str], console: Console, watch: Watch | None = None) -> Path:
-    """Train the network that a YAML file describes; return its manifest's path.
+    """Train the network that a YAML file describes; return the path of its description.
 
     Parameters
     ----------
@@ -92,18 +99,18 @@ def train_network(path: str, settings: Sequence[str], console: Console, watch: W
 class _BestPictures:
     """A judge that is made when it is first asked, and remembers the pictures of its best verdict."""
 
-    def __init__(self, config: Training, make: Any) -> None:
+    def __init__(self, config: TrainingRun, make: Any) -> None:
         self._config, self._make = config, make
-        self._judge: SegmentationJudge | None = None
+        self._judge: SegmentationJudge | FillingJudge | None = None
         self._best = np.inf
         self.pictures: dict[str, npt.NDArray[Any]] = {}
 
-    def __call__(self, network: Network) -> Verdict:
+    def __call__(self, released: Path) -> Verdict:
         if self._judge is None:
             held_out = self._config.divided()[1]
             volumes = [load_source(each, self._config, read_volume, self._make) for each in held_out]
-            self._judge = SegmentationJudge(self._config, volumes)
-        verdict = self._judge(network)
+            self._judge = judge_of(self._config, volumes)
+        verdict = self._judge(released)
         if verdict.objective < self._best:
             self._best, self.pictures = verdict.objective, self._judge.pictures
         return verdict
@@ -126,7 +133,7 @@ def read_volume(url: str) -> npt.NDArray[Any]:
     return array
 
 
-def _tissue(config: Training) -> Any:
+def _tissue(config: TrainingRun) -> Any:
     def make(box: Box, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
         return generate(box, seed=seed, voxel_size_nm=config.voxel_size_nm)
 

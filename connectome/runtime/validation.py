@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from connectome.geometry import Block, Box
 from connectome.kernels.contingency import Counts, Labels, add_tables, contingency
@@ -15,15 +17,18 @@ from connectome.kernels.merge_tree import apply_names
 from connectome.kernels.relabel import relabel
 from connectome.metrics import agreement
 from connectome.metrics.classes import boundary_rand, intersection_over_union, object_agreement
-from connectome.models import Network, Training
+from connectome.models import Network, Training, load_network
 from connectome.models.architecture import HeadName
+from connectome.models.flood_filling import flood_fill
 from connectome.models.inference import predict
 from connectome.models.samples import LabelledImage
 from connectome.models.targets import UNKNOWN
 from connectome.models.training_config import ClassHead
+from connectome.models.training_run import TrainingRun
 from connectome.models.validation import Verdict
 from connectome.stages.agglomeration import Agglomeration
 from connectome.stages.edges import Edges
+from connectome.stages.flood_filling import FloodFilling
 from connectome.stages.fragments import Fragments
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -61,8 +66,9 @@ class SegmentationJudge:
         self.config, self.scoring, self.volumes = config, config.scoring, volumes
         self.pictures: Arrays = {}
 
-    def __call__(self, network: Network) -> Verdict:
+    def __call__(self, released: Path) -> Verdict:
         """Segment all volumes and score them."""
+        network = load_network(str(released))
         self.pictures = {"image": _middle(self.volumes[0].own_image)}
         objectives: list[float] = []
         figures: dict[str, float] = {}
@@ -130,6 +136,42 @@ class SegmentationJudge:
             figures |= {f"{name}_{key}_at_half": value for key, value in scores[HALF].items()}
             losses.append(1 - best[self.config.class_head(name).score])
         return figures, losses
+
+
+class FillingJudge:
+    """Gives verdicts on flood-filling networks; `pictures` as of `SegmentationJudge`.
+
+    Parameters
+    ----------
+    volumes : sequence of LabelledImage
+        What to fill, each as one subvolume. Where no field of view can be centred nothing is scored.
+    """
+
+    def __init__(self, volumes: Sequence[LabelledImage]) -> None:
+        self.volumes = volumes
+        self.pictures: Arrays = {}
+
+    def __call__(self, released: Path) -> Verdict:
+        """Fill all volumes and score them: variation of information in bits, unfilled voxels as one object."""
+        stage = FloodFilling(**yaml.safe_load(released.read_text())["flood_filling"])
+        tables, filled = [], []
+        for number, volume in enumerate(self.volumes):
+            labels, _ = flood_fill(stage.network, np.ascontiguousarray(volume.own_image), stage.options)
+            found, truth = labels.astype(np.uint64), volume.own_labels.astype(np.uint64)
+            inside = tuple(slice(r, n - r) for r, n in zip(stage.network.reach, labels.shape, strict=True))
+            tables.append(contingency(truth[inside], found[inside]))
+            filled.append(found[inside] > 0)
+            if number == 0:
+                self.pictures = {"image": volume.own_image, "segmentation": found, "truth": truth}
+        split, merge = _over_volumes(tables)
+        share = float(np.mean(np.concatenate([each.ravel() for each in filled])))
+        self.pictures = {name: _middle(array) for name, array in self.pictures.items()}
+        return Verdict(split + merge, {"voi_split": split, "voi_merge": merge, "filled_share": share})
+
+
+def judge_of(config: TrainingRun, volumes: Sequence[LabelledImage]) -> SegmentationJudge | FillingJudge:
+    """Return what judges the networks that a configuration trains."""
+    return SegmentationJudge(config, volumes) if isinstance(config, Training) else FillingJudge(volumes)
 
 
 def predict_volume(

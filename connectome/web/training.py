@@ -13,6 +13,8 @@ import numpy.typing as npt
 import yaml
 
 from connectome.models import Training
+from connectome.models.flood_filling_config import FloodFillingTraining
+from connectome.models.training_run import TrainingRun
 from connectome.models.validation import History
 from connectome.runtime.training import TrainingState
 from connectome.web.curves import Curve, curves
@@ -50,13 +52,12 @@ def training_body(state: TrainingState) -> Markup:
     )
 
 
-def _head(config: Training, history: History) -> Markup:
+def _head(config: TrainingRun, history: History) -> Markup:
     facts = {
         "Learns from": config.training_data,
         "Licence": config.licence,
         "Voxel size": f"{triple(config.voxel_size_nm)} nm",
-        "Receptive field": f"{triple(config.architecture.receptive_field)} voxels (z, y, x)",
-        "Heads": ", ".join(config.architecture.channels(auxiliary=True)),
+        **_network_facts(config),
         "Written": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC by connectome {version('connectome')}",
     }
     kept = _kept(config, history)
@@ -66,13 +67,26 @@ def _head(config: Training, history: History) -> Markup:
     return element("header", element("h1", config.network_name), element("dl", *listed, class_="facts"))
 
 
-def _kept(config: Training, history: History) -> dict[str, Any] | None:
+def _network_facts(config: TrainingRun) -> dict[str, str]:
+    if isinstance(config, FloodFillingTraining):
+        return {
+            "Network": f"flood-filling, {config.depth} modules of {config.channels} channels",
+            "Field of view": f"{triple(config.field_of_view)} voxels (z, y, x)",
+        }
+    assert isinstance(config, Training)
+    return {
+        "Receptive field": f"{triple(config.architecture.receptive_field)} voxels (z, y, x)",
+        "Heads": ", ".join(config.architecture.channels(auxiliary=True)),
+    }
+
+
+def _kept(config: TrainingRun, history: History) -> dict[str, Any] | None:
     """Return the verdict on the weights that are kept."""
     keeps_last = config.scoring is not None and config.scoring.keep == "last"
     return history.last if keeps_last else history.best
 
 
-def _tiles(config: Training, history: History) -> Markup:
+def _tiles(config: TrainingRun, history: History) -> Markup:
     tiles = []
     if history.losses:
         last = history.losses[-1]
@@ -97,12 +111,12 @@ def _losses(history: History) -> Markup:
     return section("Loss", curves(drawn, "loss") if drawn else note("There is no checkpoint yet."))
 
 
-def _objective(config: Training, history: History) -> Markup:
+def _objective(config: TrainingRun, history: History) -> Markup:
     title = "Validation by segmentation"
     kept = _kept(config, history)
     if kept is None:
         return section(title, note("No validation yet (scoring is not asked for, or its first one is to come)."))
-    keys = ["voi_split", "voi_merge"] if config.architecture.affinities else []
+    keys = [key for key in ("voi_split", "voi_merge") if key in kept]
     names = {"objective": "VOI" if keys else "1 - mean score", "voi_split": "split", "voi_merge": "merge"}
     drawn = [
         Curve(names[key], [(each["step"], each[key]) for each in history.verdicts]) for key in ("objective", *keys)
@@ -112,7 +126,7 @@ def _objective(config: Training, history: History) -> Markup:
     return section(title, curves(drawn, unit, marked=kept["step"]), note(words))
 
 
-def _scores(config: Training, history: History) -> Markup | None:
+def _scores(config: TrainingRun, history: History) -> Markup | None:
     if not history.verdicts:
         return None
     kept = _kept(config, history)
@@ -128,7 +142,7 @@ def _scores(config: Training, history: History) -> Markup | None:
     return section("Scores", table("Of each validation; the kept one is bold.", ("step", *names), rows))
 
 
-def _pictures(config: Training, pictures: Pictures) -> Markup | None:
+def _pictures(config: TrainingRun, pictures: Pictures) -> Markup | None:
     if not pictures:
         return None
     image = draw_plane("image", pictures["image"])
@@ -136,12 +150,14 @@ def _pictures(config: Training, pictures: Pictures) -> Markup | None:
     if "segmentation" in pictures:
         truth, found = (pictures[name].astype(np.uint64) for name in ("truth", "segmentation"))
         colours = match_labels([(truth, found)])
+        if "affinities" in pictures:
+            axes = "affinities along z (red), y (green), x (blue)"
+            drawn.append((axes, [draw_plane("channels", pictures["affinities"])]))
         drawn += [
-            ("affinities along z (red), y (green), x (blue)", [draw_plane("channels", pictures["affinities"])]),
             ("segmentation", [image, draw_plane("labels", found)]),
             ("truth, in the colours of its best segments", [image, draw_plane("labels", truth, colours)]),
         ]
-    for name in config.architecture.classes:
+    for name in config.class_names:
         drawn.append((f"{name}, probability", [draw_plane("image", pictures[f"class_{name}"])]))
         drawn.append((f"{name}, truth", [draw_plane("image", _shown_mask(pictures[f"truth_{name}"]))]))
     extent = [n * nm for n, nm in zip(pictures["image"].shape, config.voxel_size_nm[1:], strict=True)]
@@ -164,7 +180,7 @@ def _figure(caption: str, layers: Sequence[str], extent_nm: tuple[float, float])
     return figure(caption, caption, *images, width=width, height=height)
 
 
-def _parameters(config: Training) -> Markup:
+def _parameters(config: TrainingRun) -> Markup:
     text = yaml.safe_dump(
         config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
     )

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from connectome.geometry import Box
 from connectome.models import Training
 from connectome.models.cross_validation import CrossValidation
-from connectome.models.release import command_of
 from connectome.models.sources import load_source
 from connectome.workflow.workflow import load_yaml
 from tests.conftest import ROOT
@@ -41,7 +40,7 @@ def test_a_fold_has_its_own_name_and_sources() -> None:
     assert [each.box for each in learned] == ["0:24,0:14,0:16", "0:24,0:14,16:32", "0:24,14:28,0:16"]
     assert [each.box for each in held_out] == ["0:24,14:28,16:32"]
     assert config.network_name == "small_fold3"
-    assert command_of(config).endswith("small.yaml --set cross_validation.held_out=3")
+    assert config.command.endswith("small.yaml --set cross_validation.held_out=3")
 
 
 @pytest.mark.parametrize(

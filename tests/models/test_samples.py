@@ -70,13 +70,14 @@ def test_samples_are_repeatable_and_normalised(labelled: LabelledImage) -> None:
     augmentation = Augmentation.model_validate(dict.fromkeys(SHARES, 0.5) | {"section_contrast": 0.2})
     moments = labelled.normalisation()
     for seed in range(6):
-        samples = [draw_sample([labelled], PATCH, moments, augmentation, np.random.default_rng(seed)) for _ in "ab"]
+        samples = [draw_sample([labelled], CONFIG, moments, augmentation, np.random.default_rng(seed)) for _ in "ab"]
         assert samples[0].image.shape == CONFIG.architecture.input_shape(PATCH)
         assert samples[0].target.shape == (6, *PATCH)
         np.testing.assert_array_equal(samples[0].image, samples[1].image)
         np.testing.assert_array_equal(samples[0].target, samples[1].target)
-    plain = draw_sample([labelled], (24, 28, 32), moments, None, np.random.default_rng(0))
-    inside = plain.image[labelled.architecture.halo.low[0] :][:24]
+    whole = configuration(Path("unused"), patch=(24, 28, 32))
+    plain = draw_sample([labelled], whole, moments, None, np.random.default_rng(0))
+    inside = plain.image[labelled.halo.low[0] :][:24]
     assert abs(float(inside.mean())) < 0.2
 
 
@@ -94,7 +95,7 @@ def many_headed() -> Training:
 def test_targets_lie_in_the_order_of_the_heads(many_headed: Training) -> None:
     volumes = toy()
     labelled = LabelledImage(volumes["toy#image"], volumes["toy#labels"], many_headed, {"wall": volumes["toy#wall"]})
-    sample = draw_sample([labelled], PATCH, labelled.normalisation(), None, np.random.default_rng(1))
+    sample = draw_sample([labelled], many_headed, labelled.normalisation(), None, np.random.default_rng(1))
     channels = many_headed.architecture.channels(auxiliary=True)
     assert sample.target.shape == sample.known.shape == (3 + 3 + 10 + 2, *PATCH)
     assert set(np.unique(sample.target[channels["affinities"]])) == {0, 1}
@@ -108,7 +109,7 @@ def test_targets_lie_in_the_order_of_the_heads(many_headed: Training) -> None:
 def test_heads_without_labels_know_nothing(many_headed: Training) -> None:
     volumes = toy()
     labelled = LabelledImage(volumes["toy#image"], None, many_headed, {"spot": volumes["toy#spot"]})
-    sample = draw_sample([labelled], PATCH, (128.0, 40.0), Augmentation(), np.random.default_rng(1))
+    sample = draw_sample([labelled], many_headed, (128.0, 40.0), Augmentation(), np.random.default_rng(1))
     assert not sample.known[:-1].any()
     assert sample.known[-1].all()
 
@@ -118,7 +119,7 @@ def test_a_class_that_asks_for_patches_gets_them() -> None:
     config = with_classes(Path("unused"), classes={"spot": {"focus": 1.0}})
     labelled = LabelledImage(volumes["toy#image"], volumes["toy#labels"], config, {"spot": volumes["toy#spot"]})
     for seed in range(10):
-        sample = draw_sample([labelled], PATCH, (128.0, 40.0), None, np.random.default_rng(seed))
+        sample = draw_sample([labelled], config, (128.0, 40.0), None, np.random.default_rng(seed))
         assert sample.target[-1].any()
 
 

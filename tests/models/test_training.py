@@ -14,7 +14,8 @@ from connectome.geometry import Box
 from connectome.models import load_network, predict_affinities
 from connectome.models.inference import predict
 from connectome.models.losses import head_losses
-from connectome.models.training import TrainingReport, train
+from connectome.models.trainer import TrainingReport
+from connectome.models.training import train
 from tests.models.foreign_networks import foreign, module
 from tests.models.small_networks import CUBIC, configuration, toy, with_classes
 

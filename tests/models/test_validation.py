@@ -12,7 +12,8 @@ from connectome.errors import InputError
 from connectome.models import Network, load_network
 from connectome.models import events as events_module
 from connectome.models.events import EventWriter
-from connectome.models.training import TrainingReport, train
+from connectome.models.trainer import TrainingReport
+from connectome.models.training import train
 from connectome.models.validation import History, Verdict
 from tests.models.small_networks import configuration, toy
 
@@ -30,8 +31,8 @@ class Scripted:
         self.objectives = list(objectives)
         self.seen: list[dict[str, torch.Tensor]] = []
 
-    def __call__(self, network: Network) -> Verdict:
-        self.seen.append(load_file(network.weights_path))
+    def __call__(self, released: Path) -> Verdict:
+        self.seen.append(load_file(released.with_suffix(".safetensors")))
         objective = self.objectives[len(self.seen) - 1]
         return Verdict(objective, {"voi": objective})
 

@@ -65,3 +65,25 @@ def _moves(logits, deltas, threshold):
 
 def _fits(place, reach, shape):
     return all(r <= p < n - r for p, r, n in zip(place, reach, shape, strict=True))
+
+
+def walk_losses(weights, image, target, known, field, deltas, move):
+    """The mean cross entropy at each place of the walk through a training subvolume, nothing being learned."""
+    shape, reach = image.shape, [size // 2 for size in field]
+    centre = tuple(size // 2 for size in shape)
+    logits, queue, done, losses = np.full(shape, np.log(1 / 19), np.float32), [centre], set(), []
+    logits[centre] = np.log(19)
+    while queue:
+        place = queue.pop(0)
+        cell = tuple((p - c + d // 2) // d for p, c, d in zip(place, centre, deltas, strict=True))
+        if cell in done or not _fits(place, reach, shape) or logits[place] < move:
+            continue
+        done.add(cell)
+        box = tuple(slice(p - r, p + r + 1) for p, r in zip(place, reach, strict=True))
+        logits[box] = update(weights, image[box], logits[box])
+        entropy = np.logaddexp(0, logits[box]) - target[box] * logits[box]
+        losses.append((entropy * known[box]).sum() / max(known[box].sum(), 1))
+        queue += [tuple(np.add(place, o)) for _, o in sorted(_moves(logits[box], deltas, move), reverse=True)]
+        if logits[centre] < move:
+            break
+    return losses

@@ -3,11 +3,13 @@
 import numpy as np
 
 from connectome.geometry import Box
+from connectome.runtime.recut import cut
 from connectome.runtime.run import run
 from connectome.store.dataset import Dataset
 from connectome.store.volume import Volume
 from connectome.workflow.workflow import Workflow
 from tests.conftest import ROOT
+from tests.stages.test_contract import FILLING
 from tests.stages.test_flood_filling import SETTINGS
 from tests.tissue import noisy_affinities
 
@@ -23,15 +25,16 @@ def image():
 
 
 def segment(folder, block, edges, **dataset):
+    edges = {"stage": edges} if isinstance(edges, str) else edges
     stages = [
         {"stage": "flood_filling", **SETTINGS},
         {"stage": "reconciliation", "subvolume": SUBVOLUME, "depth": (4, 4, 4)},
-        {"stage": edges},
+        edges,
         {"stage": "agglomeration"},
         {"stage": "segmentation"},
     ]
     np.save(folder / "image.npy", image())
-    section = {"url": str(folder / f"{edges}-{block[0]}"), "image": str(folder / "image.npy"), **dataset}
+    section = {"url": str(folder / f"{edges['stage']}-{block[0]}"), "image": str(folder / "image.npy"), **dataset}
     content = {"dataset": {**section, "voxel_size_nm": VOXEL_SIZE_NM}, "grid": {"block": block}, "stages": stages}
     outcome = run(Workflow.parse(content), runner="serial")
     assert outcome.is_complete, outcome.summary()
@@ -56,6 +59,17 @@ def test_affinities_agglomerate_objects(tmp_path):
     np.testing.assert_array_equal(labels(merged) > 0, labels(alone) > 0)
     pairs = {(int(a), int(b)) for a, b in zip(labels(alone).ravel(), labels(merged).ravel(), strict=True)}
     assert len(pairs) == len({a for a, _ in pairs}), "agglomeration only merges"
+
+
+def test_objects_that_find_each_other_are_joined(tmp_path):
+    scores = {"stage": "resegmented_edges", **{name: SETTINGS[name] for name in FILLING}, "radius": (6, 6, 6)}
+    one, many = (segment(tmp_path, block, scores) for block in (SHAPE, SUBVOLUME))
+    np.testing.assert_array_equal(labels(one), labels(many))
+    alone = segment(tmp_path, SUBVOLUME, "unscored_edges")
+    np.testing.assert_array_equal(labels(alone) > 0, labels(many) > 0)
+    for dataset in (many, alone):
+        again = cut(dataset.url, [0.6, 0.99], write=True, runner="serial")
+        np.testing.assert_array_equal(labels(again[0].dataset), labels(dataset))
 
 
 def test_the_workflow_of_the_docs_is_one(tmp_path):

@@ -7,6 +7,7 @@ from connectome.runtime.training import load_training
 from tests.conftest import ROOT
 
 VNC = str(ROOT / "workflows" / "train" / "vnc_stack1.yaml")
+FILLING = str(ROOT / "workflows" / "train" / "flood_filling_phantom.yaml")
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,15 @@ def test_settings_change_the_file(tmp_path):
     config = load_training(VNC, ["cross_validation.held_out=2", f"folder={tmp_path}"])
     assert config.network_name == "vnc_stack1_fold2"
     assert config.folder == str(tmp_path)
+
+
+def test_a_kind_that_is_none_is_refused():
+    with pytest.raises(InputError, match="kind is 'forest', wanted one of unet, flood_filling"):
+        load_training(VNC, ["kind=forest"])
+
+
+def test_flood_filling_networks_have_keys_of_their_own(tmp_path):
+    config = load_training(FILLING, ["depth=5", f"folder={tmp_path}"])
+    assert (config.depth, config.deltas) == (5, (2, 2, 2))
+    with pytest.raises(InputError, match=r"unknown key 'dept' \(did you mean 'depth'\?\)"):
+        load_training(FILLING, ["dept=3"])

@@ -14,8 +14,11 @@ from connectome.models import load_network
 from connectome.models.sources import load_source
 from connectome.runtime import validation
 from connectome.runtime.training import train_network
-from connectome.runtime.validation import SegmentationJudge
+from connectome.runtime.validation import FillingJudge, SegmentationJudge
+from connectome.web.quantities import triple
 from connectome.web.training import write_training_page
+from tests.conftest import ROOT
+from tests.models.filling_networks import DELTAS, FIELD, hand_made_file
 from tests.models.small_networks import class_network_file, toy, with_classes
 from tests.tissue import noisy_affinities
 
@@ -38,7 +41,7 @@ def judge(tmp_path):
     return SegmentationJudge(config, volumes)
 
 
-def perfect(network, image, read_box, domain, box, head):
+def perfect(network, image, read_box, domain, box, head, **_):
     """What a network would give that knows the truth."""
     if head == "classes":
         return np.stack([255 * toy()["toy#wall"], 255 * toy()["toy#spot"]]).astype(np.uint8)
@@ -50,7 +53,7 @@ def perfect(network, image, read_box, domain, box, head):
 
 def test_perfect_classes_have_perfect_scores(judge, monkeypatch):
     monkeypatch.setattr(validation, "predict", perfect)
-    verdict = judge(load_network(class_network_file()))
+    verdict = judge(Path(class_network_file()))
     for name in ("wall_overlap", "wall_boundary", "wall_overlap_at_half", "spot_overlap", "spot_objects"):
         assert verdict.figures[name] == pytest.approx(1)
     assert set(judge.pictures) >= {"image", "affinities", "segmentation", "truth", "class_wall", "truth_spot"}
@@ -62,9 +65,9 @@ def test_the_score_is_that_of_the_segmentation_it_names(judge, monkeypatch):
     cuts, truth = judge._cut(affinities), judge.volumes[0].own_labels.astype(np.uint64)
     scores = {each: agreement(*contingency(truth, cuts.segmentation(each))) for each in THRESHOLDS}
     monkeypatch.setattr(
-        validation, "predict", lambda *a, head: affinities if head == "affinities" else perfect(*a, head=head)
+        validation, "predict", lambda *a, head, **_: affinities if head == "affinities" else perfect(*a, head=head)
     )
-    verdict = judge(load_network(class_network_file()))
+    verdict = judge(Path(class_network_file()))
     best = min(scores, key=lambda threshold: scores[threshold].voi)
     assert verdict.figures["threshold"] == best
     assert verdict.objective == pytest.approx(scores[best].voi)
@@ -95,6 +98,39 @@ def test_an_untrained_network_is_judged_and_its_page_written(tmp_path, monkeypat
     assert "<script" not in page
     assert "best" in (tmp_path / "log").read_text()
     assert load_network(str(manifest)).manifest.training.figures["validated_step"] in (1, 2)
+
+
+def test_a_flood_filling_network_is_judged_and_its_page_written(tmp_path):
+    """From the YAML file to the page: the network is filled with as the stage would."""
+    settings = ["folder=" + str(tmp_path), "minutes=null", "steps=2", "depth=1", "channels=2", "batch=1"]
+    settings += ["field_of_view=[5,5,5]", "deltas=[2,2,2]", "patch=[9,9,9]", "scoring.every=1"]
+    content = yaml.safe_load((ROOT / "workflows" / "train" / "flood_filling_phantom.yaml").read_text())
+    for part, seed in (("sources", 101), ("validation", 105)):
+        content[part] = [{"phantom_seed": seed, "box": "0:24,0:24,0:24"}]
+    (tmp_path / "filling.yaml").write_text(yaml.safe_dump(content))
+    pages = []
+    with (tmp_path / "log").open("w") as log:
+        watch = lambda state: pages.append(write_training_page(state))  # noqa: E731
+        path = train_network(str(tmp_path / "filling.yaml"), settings, Console(file=log), watch)
+    page = Path(pages[-1]).read_text()
+    for word in ("Field of view", triple((5, 5, 5)), "Validation by segmentation", "segmentation", "truth"):
+        assert word in page
+    figures = yaml.safe_load(path.read_text())["training"]["figures"]
+    assert figures["validated_step"] == 2
+    assert {"voi_split", "voi_merge", "filled_share", "validation_loss"} <= set(figures)
+
+
+def test_a_perfect_filling_has_no_variation_of_information(monkeypatch, tmp_path):
+    config = with_classes(tmp_path)
+    volume = load_source(config.sources[0], config, lambda name: toy()[name], None)
+    path = tmp_path / "filling.yaml"
+    settings = {"weights": hand_made_file(), "field_of_view": list(FIELD), "deltas": list(DELTAS)}
+    path.write_text(yaml.safe_dump({"flood_filling": settings}))
+    monkeypatch.setattr(validation, "flood_fill", lambda *_: (toy()["toy#labels"].astype(np.int32), None))
+    judge = FillingJudge([volume])
+    assert judge(path).figures == {"voi_split": 0, "voi_merge": 0, "filled_share": 1}
+    assert set(judge.pictures) == {"image", "segmentation", "truth"}
+    assert judge.pictures["image"].ndim == 2
 
 
 def test_volumes_count_by_their_voxels():

@@ -47,7 +47,7 @@ def test_every_choice_of_every_stage_is_run():
 def test_every_stage_is_run():
     """Networks are torch's, which compiles nothing; other tests add stages of their own."""
     ours = {name for name, stage in registry().items() if stage.__module__.startswith("connectome.")}
-    by_network = {"affinities", "masked_affinities", "class_probabilities", "flood_filling"}
+    by_network = {"affinities", "masked_affinities", "class_probabilities", "flood_filling", "resegmented_edges"}
     assert {"phantom", *SEGMENTING} == ours - by_network - {"reconciliation", "unscored_edges"}
 
 

@@ -17,23 +17,23 @@ from tests.tissue import VOXEL_SIZE_NM, noisy_affinities
 
 SHAPE = (24, 30, 36)
 DOMAIN = Box.of_shape(SHAPE)
+FILLING = {
+    "weights": hand_made_file(),
+    "field_of_view": FIELD,
+    "deltas": DELTAS,
+    "image_mean": 215.0,
+    "image_standard_deviation": 1.0,
+    "subvolume": (12, 15, 18),
+}
 EXAMPLES = {
     "phantom": {"shape": SHAPE, "voxel_size_nm": VOXEL_SIZE_NM},
     "affinities": {"network": "fib25"},
     "masked_affinities": {"network": "fib25"},
     "class_probabilities": {"network": class_network_file()},
-    "flood_filling": {
-        "weights": hand_made_file(),
-        "field_of_view": FIELD,
-        "deltas": DELTAS,
-        "image_mean": 215.0,
-        "image_standard_deviation": 1.0,
-        "subvolume": (12, 15, 18),
-        "margin": (4, 4, 4),
-        "min_segment_size": 5,
-    },
+    "flood_filling": {**FILLING, "margin": (4, 4, 4), "min_segment_size": 5},
     "reconciliation": {"subvolume": (12, 15, 18), "depth": (2, 2, 2)},
     "unscored_edges": {},
+    "resegmented_edges": {**FILLING, "radius": (6, 6, 6)},
     "fragments": {"cap_nm": 80},
     "edges": {},
     "agglomeration": {"threshold": 0.6, "small_size": 50, "small_threshold": 0.4},
@@ -41,8 +41,9 @@ EXAMPLES = {
 }
 AFFINITY_ROUTE = ["fragments", "edges", "agglomeration", "segmentation"]
 FILLING_ROUTE = ["flood_filling", "reconciliation", "unscored_edges", "agglomeration", "segmentation"]
+SCORED_ROUTE = [*FILLING_ROUTE[:2], "resegmented_edges", *FILLING_ROUTE[3:]]
 NETWORK_STAGES = ["affinities", "masked_affinities", "class_probabilities"]
-ORDER = ["phantom", *NETWORK_STAGES, *FILLING_ROUTE[:3], *AFFINITY_ROUTE]
+ORDER = ["phantom", *NETWORK_STAGES, *FILLING_ROUTE[:3], "resegmented_edges", *AFFINITY_ROUTE]
 VOXEL_SIZES = dict.fromkeys(NETWORK_STAGES, (10.0, 10.0, 10.0))
 
 
@@ -124,7 +125,7 @@ def run_tree_stage(stage, grid, tables):
 
 def route(last):
     """Stages up to `last` from what comes from outside."""
-    for stages in (AFFINITY_ROUTE, FILLING_ROUTE):
+    for stages in (AFFINITY_ROUTE, FILLING_ROUTE, SCORED_ROUTE):
         if last in stages:
             return stages[: stages.index(last) + 1]
     return [last]
@@ -172,8 +173,8 @@ def test_empty_blocks_are_no_special_case(name):
 @pytest.mark.parametrize("name", [name for name in ORDER if issubclass(registry()[name], BlockStage)])
 def test_two_block_shapes_agree(name):
     """Volumes are equal bit for bit; fragments and what is cut by blocks are compared by the segmentation."""
-    stages = FILLING_ROUTE if name in FILLING_ROUTE[1:3] else None
-    if name in ("fragments", "edges", *FILLING_ROUTE[1:3]):
+    stages = next((each for each in (FILLING_ROUTE, SCORED_ROUTE) if name in each[1:3]), None)
+    if name in ("fragments", "edges", *FILLING_ROUTE[1:3], SCORED_ROUTE[2]):
         name = "segmentation"
     stage, shapes = make(name), [SHAPE, (12, 15, 18)]
     results = [chain(shape, name, stages=stages)[0] for shape in shapes]
