@@ -30,6 +30,7 @@ from connectome.kernels.edge_pool import Columns
 from connectome.kernels.edge_records import Histograms, columns_of, records_of, score_all
 from connectome.kernels.jit import jit, jit_bare
 from connectome.kernels.linkage import KINDS, Linkage, fraction_bits, score_of
+from connectome.kernels.memory import give_back
 from connectome.kernels.pair_table import has_room, new_pair_table
 from connectome.kernels.queue_order import WAITING, in_full_order, is_later, keys_of_acting, pop, push
 
@@ -101,11 +102,14 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
     edges. Queue entries are upper bounds, because the linkage is reducible, so that a merge pushes nothing. Source:
     exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
     """
+    give_back(sum(column.nbytes for column in edges.values()))
     records, histograms = records_of(edges, linkage.name)
     edges.clear()
+    give_back(records.nbytes)
     labels, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
     names = np.flatnonzero(labels == np.arange(labels.size, dtype=np.int32)).astype(np.int32)
     records, histograms = _what_is_left(records, histograms, labels, names)
+    give_back(records.nbytes)
     rest, alive, late_merges = _merge_by_queue(records, histograms, sizes, names, blocked[names], linkage)
     late_merges["low"], late_merges["high"] = names[late_merges["low"]], names[late_merges["high"]]
     _rename_ends(records, names[rest])
@@ -215,6 +219,7 @@ def _merge_by_queue(
     make_hubs(nodes, chunks, clusters, entries, alive, pairs)
     while not _sweep(*state, pairs, *queue, *histograms, *kinds, *_rule(linkage)):
         del pairs
+        give_back(records.nbytes)
         pairs = new_pair_table(2 * (n_hub_edges(nodes) + int(progress[NEEDED])))
         make_hubs(nodes, chunks, clusters, entries, alive, pairs)
     del chunks, entries, pairs, order, heap, state, queue

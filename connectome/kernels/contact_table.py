@@ -50,6 +50,11 @@ class ContactTable(NamedTuple):
     common: npt.NDArray[np.int32]
     state: npt.NDArray[np.int64]
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the records that are used."""
+        return 8 * int(self.state[0] * self.state[3])
+
     def without_slots(self) -> ContactTable:
         """Return the table for `sorted_rows`, which needs no slots and would be short of their memory."""
         return self._replace(slots=np.zeros(0, np.uint32), common=np.zeros(0, np.int32))

@@ -25,6 +25,7 @@ from connectome.kernels.fragments import Affinities, FaceLinks, Labels
 from connectome.kernels.jit import jit
 from connectome.kernels.label_numbers import number_labels
 from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash
+from connectome.kernels.memory import give_back
 
 __all__ = ["BlockGraph", "Columns", "PairLinkage", "block_graph", "pool_edges"]
 
@@ -114,6 +115,7 @@ def block_graph(
     table = new_table(ids.size, count_contacts(numbers), has_levels=is_quantile, has_values=not is_quantile)
     table = add_contacts(table, numbers, (0, 0, 0), np.ascontiguousarray(affinities), values).without_slots()
     del numbers
+    give_back(table.n_bytes)
     rows = sorted_rows(table, ids)
     del table
     edges = _edges(rows, ids, linkage, bins)

@@ -21,6 +21,7 @@ from connectome.kernels.edge_pool import pool_edges
 from connectome.kernels.edges import BlockGraph, Columns
 from connectome.kernels.jit import jit
 from connectome.kernels.linkage import Linkage
+from connectome.kernels.memory import give_back
 from connectome.kernels.positions import positions
 
 Ids = npt.NDArray[np.uint64]
@@ -77,6 +78,7 @@ def reduce_node(
     Node
     """
     children = list(children)
+    give_back(sum(column.nbytes for _, graph in children for column in graph.edges.values()))
     clusters = concatenate([graph.clusters for _, graph in children])
     order = np.argsort(clusters["id"], kind="stable")
     ids: Ids = clusters["id"][order].astype(np.uint64)
