@@ -15,11 +15,24 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.kernels.chains import merge_along_chains
-from connectome.kernels.clusters import CHUNK, CLUSTER, HUB_DEGREE, NODE, begin, join, label_all, make_hubs, root_of
-from connectome.kernels.edge_records import Columns, Histograms, columns_of, records_of, score_all
+from connectome.kernels.clusters import (
+    CHUNK,
+    CLUSTER,
+    NODE,
+    begin,
+    join,
+    label_all,
+    make_hubs,
+    n_hub_edges,
+    root_of,
+)
+from connectome.kernels.edge_pool import Columns
+from connectome.kernels.edge_records import Histograms, columns_of, records_of, score_all
 from connectome.kernels.jit import jit, jit_bare
-from connectome.kernels.linkage import KINDS, Linkage, score_of
-from connectome.kernels.pair_table import enter_living, has_room, n_living, new_pair_table
+from connectome.kernels.linkage import KINDS, Linkage, fraction_bits, score_of
+from connectome.kernels.memory import give_back
+from connectome.kernels.pair_table import has_room, new_pair_table
+from connectome.kernels.queue_order import WAITING, in_full_order, is_later, keys_of_acting, pop, push
 
 Integers = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]
@@ -28,8 +41,6 @@ MOST_EDGES = 512
 """Clusters with more edges are left to the queue: a chain looks at all edges of a cluster again and again."""
 MERGE = np.dtype([("score", np.uint64), ("low", np.int32), ("high", np.int32)])
 """A merged pair: its score and the labels of its two sides."""
-WAITING = np.dtype([("score", np.uint64), ("low", np.int32), ("high", np.int32), ("edge", np.int64)])
-"""An entry of the heap: an edge under a score and ends that were lowered since the beginning."""
 
 
 POINTER, N_HEAP, N_MERGES, NEEDED = range(4)
@@ -48,9 +59,9 @@ class Sweep:
         Voxels, right at the lowest members.
     merges : MERGE records, shape (merges,)
         Each merged pair's score in 32.32 fixed point, and its lower and higher label.
-    edges : columns ``a``, ``b``, ``sum``, ``count`` (and ``level``)
-        Pooled edges between the clusters that are left, a < b, sorted; positions int32, the rest int64
-        (uint8).
+    edges : columns ``a``, ``b``, ``sum``, ``count`` (for a quantile ``level`` in the place of ``sum``)
+        Pooled edges between the clusters that are left, a < b, sorted; positions int32, sums int64, counts uint32,
+        levels uint8.
     acts : bool array
         Whether each of these edges acts.
     """
@@ -71,10 +82,10 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
         ``a``, ``b``: ends as positions in the sorted list of clusters, a < b, sorted by (a, b), each pair
         once; ``sum``: of ``affinity << 24 | hash`` over the ``count`` voxel edges (below 2^31); for the
         maximum linkage of the best voxel edge alone, count 1. For the quantile linkage one row per
-        pair and ``level`` (uint8, the lowest affinity of a histogram bin), sorted by it last. Emptied: what nobody
-        else holds is free before the work begins.
+        pair and ``level`` (uint8, the lowest affinity of a histogram bin), sorted by it last, and no ``sum``. Emptied:
+        what nobody else holds is free before the work begins.
     sizes : int64 array, shape (clusters,)
-        Voxels.
+        Voxels. Overwritten: they become those of the result.
     is_open : bool array, shape (clusters,)
         Clusters that go on outside; they never merge here.
     linkage : Linkage
@@ -86,25 +97,27 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
 
     Notes
     -----
-    O(m log m) in edges; 48 bytes per edge and some 70 per cluster once the input is let go, 64 with hubs. A quantile
-    takes 8 more per 16 levels, and 4 per level for edges of more than 15 voxel edges. Queue entries are upper
-    bounds, because the linkage is reducible, so that a merge pushes nothing. Source: exact segmentation recipe,
-    section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
+    O(m log m) in edges; 48 bytes per edge and some 90 per cluster once the input is let go, 64 with hubs. Of
+    a quantile 8 fewer, 8 more per 16 levels beyond the first 16, and 4 per level for edges of more than 15 voxel
+    edges. Queue entries are upper bounds, because the linkage is reducible, so that a merge pushes nothing. Source:
+    exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
     """
+    give_back(sum(column.nbytes for column in edges.values()))
     records, histograms = records_of(edges, linkage.name)
     edges.clear()
-    labels, sizes_left, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
-    names = np.flatnonzero(np.bincount(labels, minlength=labels.size))
+    give_back(records.nbytes)
+    labels, blocked, merges = _merge_locally(records, histograms, sizes, is_open, linkage)
+    names = np.flatnonzero(labels == np.arange(labels.size, dtype=np.int32)).astype(np.int32)
     records, histograms = _what_is_left(records, histograms, labels, names)
-    sizes_left, blocked = sizes_left[names], blocked[names]
-    rest, sizes_rest, alive, late_merges = _merge_by_queue(records, histograms, sizes_left, blocked, linkage)
+    give_back(records.nbytes)
+    rest, alive, late_merges = _merge_by_queue(records, histograms, sizes, names, blocked[names], linkage)
     late_merges["low"], late_merges["high"] = names[late_merges["low"]], names[late_merges["high"]]
-    sizes_left = np.zeros(sizes.size, np.int64)
-    sizes_left[names] = sizes_rest
-    records["low"], records["high"] = names[rest[records["low"]]], names[rest[records["high"]]]
-    labels = names[rest[_ranks(names, sizes.size)[labels]]].astype(np.int32)
-    columns, acts = _columns(records, histograms, np.flatnonzero(alive), sizes_left, linkage)
-    return Sweep(labels, sizes_left, np.concatenate([merges, late_merges]), columns, acts)
+    _rename_ends(records, names[rest])
+    labels = names[rest[_ranks(names, sizes.size)[labels]]]
+    columns, acts = _columns(records, histograms, np.flatnonzero(alive), sizes, linkage)
+    merges = np.concatenate([merges, late_merges])
+    merges["score"] <<= np.uint64(32 - fraction_bits(linkage.name))
+    return Sweep(labels, sizes, merges, columns, acts)
 
 
 def measure(edges: Columns, sizes: Integers, linkage: Linkage) -> tuple[Columns, npt.NDArray[np.bool_]]:
@@ -115,7 +128,8 @@ def measure(edges: Columns, sizes: Integers, linkage: Linkage) -> tuple[Columns,
 
 def _rule(linkage: Linkage) -> tuple[np.uint64, np.uint64, int]:
     """Thresholds as scores, and the size rule."""
-    return np.uint64(linkage.threshold << 32), np.uint64(linkage.small_threshold << 32), linkage.small_size
+    bits = fraction_bits(linkage.name)
+    return np.uint64(linkage.threshold << bits), np.uint64(linkage.small_threshold << bits), linkage.small_size
 
 
 def _merge_locally(
@@ -124,8 +138,8 @@ def _merge_locally(
     sizes: Integers,
     is_open: npt.NDArray[np.bool_],
     linkage: Linkage,
-) -> tuple[Positions, Integers, npt.NDArray[np.bool_], Records]:
-    """Merge along chains; returns labels, sizes and blocks at these, and merges. Dead edges have no count."""
+) -> tuple[Positions, npt.NDArray[np.bool_], Records]:
+    """Merge along chains; returns labels, blocks at these, and merges; writes sizes. Dead edges have no count."""
     # Numpy asks for huge pages, which compiled code does not: misses of the address cache cost more than the work.
     n, m = sizes.size, records.size
     nodes, chunks, clusters = np.empty(n, NODE), np.empty(n, CHUNK), np.empty(n, CLUSTER)
@@ -138,19 +152,19 @@ def _merge_locally(
     )
     del chunks, entries, stack
     merges.resize(n_merges, refcheck=False)
-    labels, sizes_left, blocked = np.empty(n, np.int32), np.zeros(n, np.int64), np.zeros(n, np.bool_)
-    label_all(nodes, clusters, labels, sizes_left, blocked)
-    return labels, sizes_left, blocked, merges
+    labels, blocked = np.empty(n, np.int32), np.zeros(n, np.bool_)
+    label_all(nodes, clusters, labels, sizes, blocked)
+    return labels, blocked, merges
 
 
-def _ranks(names: npt.NDArray[np.int64], n: int) -> Positions:
+def _ranks(names: Positions, n: int) -> Positions:
     ranks = np.empty(n, np.int32)
     ranks[names] = np.arange(names.size)
     return ranks
 
 
 def _what_is_left(
-    records: Records, histograms: Histograms, labels: Positions, names: npt.NDArray[np.int64]
+    records: Records, histograms: Histograms, labels: Positions, names: Positions
 ) -> tuple[Records, Histograms]:
     """Living edges between the clusters that are left, these numbered by their rank; in the place of `records`."""
     n_living = _keep_living(records, histograms.packed, _ranks(names, labels.size), labels)
@@ -168,9 +182,8 @@ def _keep_living(records, packed, ranks, labels):
             one, two = ranks[labels[records[edge].low]], ranks[labels[records[edge].high]]
             records[n] = records[edge]
             records[n].low, records[n].high = min(one, two), max(one, two)
-            if packed.shape[0] > 0:
-                for word in range(packed.shape[1]):
-                    packed[n, word] = packed[edge, word]
+            for word in range(packed.shape[1]):
+                packed[n, word] = packed[edge, word]
             n += 1
     return n
 
@@ -179,35 +192,42 @@ def _merge_by_queue(
     records: Records,
     histograms: Histograms,
     sizes: Integers,
+    names: Positions,
     blocked: npt.NDArray[np.bool_],
     linkage: Linkage,
-) -> tuple[Positions, Integers, npt.NDArray[np.bool_], Records]:
-    """Merge from a queue, the best first; returns labels, sizes at these, which edges live, and merges."""
+) -> tuple[Positions, npt.NDArray[np.bool_], Records]:
+    """Merge the clusters `names` from a queue, the best pair first; writes their sizes.
+
+    Returns
+    -------
+    labels, alive, merges
+        By the places of clusters in `names`, and which edges live.
+    """
     kinds = (KINDS[linkage.name], linkage.quantile)
-    acting = _acting(records, sizes, *_rule(linkage))
-    acting.sort()
-    order = _in_full_order(acting, records)
-    del acting
-    n, m = sizes.size, records.size
+    keys = keys_of_acting(records, sizes[names], np.uint64(fraction_bits(linkage.name)), *_rule(linkage))
+    keys.sort()
+    order = in_full_order(keys, records, np.empty(names.size + 1, np.int64))
+    del keys
+    n, m = names.size, records.size
     alive = np.ones(m, np.bool_)
     nodes, chunks, clusters = np.empty(n, NODE), np.empty(n, CHUNK), np.empty(n, CLUSTER)
     entries, heap = np.empty((2 * m, 2), np.int32), np.empty(order.size, WAITING)
     merges, progress = np.empty(n, MERGE), np.array([order.size - 1, 0, 0, 0])
-    begin(nodes, chunks, clusters, entries, records, sizes, blocked)
-    degrees = nodes["degree"][nodes["degree"] > HUB_DEGREE]
-    pairs = new_pair_table(int(degrees.sum()))
+    begin(nodes, chunks, clusters, entries, records, sizes[names], blocked)
+    state, queue = (nodes, chunks, clusters, entries, alive, records), (order, heap, merges, progress)
+    pairs = new_pair_table(n_hub_edges(nodes))
     make_hubs(nodes, chunks, clusters, entries, alive, pairs)
-    state = (nodes, chunks, clusters, entries, alive, records)
-    queue = (order, heap, merges, progress)
     while not _sweep(*state, pairs, *queue, *histograms, *kinds, *_rule(linkage)):
-        larger = new_pair_table(2 * (n_living(pairs, alive) + int(progress[NEEDED])))
-        enter_living(pairs, larger, nodes, records, alive)
-        pairs = larger
+        del pairs
+        give_back(records.nbytes)
+        pairs = new_pair_table(2 * (n_hub_edges(nodes) + int(progress[NEEDED])))
+        make_hubs(nodes, chunks, clusters, entries, alive, pairs)
     del chunks, entries, pairs, order, heap, state, queue
     merges.resize(int(progress[N_MERGES]), refcheck=False)
     labels, sizes_left = np.empty(n, np.int32), np.zeros(n, np.int64)
-    label_all(nodes, clusters, labels, sizes_left, np.empty(n, np.bool_))
-    return labels, sizes_left, alive, merges
+    label_all(nodes, clusters, labels, sizes_left, blocked)
+    sizes[names] = sizes_left
+    return labels, alive, merges
 
 
 def _columns(
@@ -224,11 +244,15 @@ def _columns(
     scores = _scores(records, left, KINDS[linkage.name], linkage.quantile, *histograms[:3])
     acts = (scores >= threshold) | ((np.minimum(sizes[a], sizes[b]) < small_size) & (scores >= small))
     del scores
-    columns = columns_of(records, left, histograms, linkage.name)
-    if "edge" not in columns:
-        return {"a": a, "b": b, **columns}, acts
-    edge = columns.pop("edge")
-    return {"a": a[edge], "b": b[edge], **columns}, acts[edge]
+    columns = columns_of(records, left, {"a": a, "b": b, "acts": acts}, histograms, linkage.name)
+    acts = columns.pop("acts")
+    return columns, acts
+
+
+@jit_bare
+def _rename_ends(records, names):
+    for edge in range(records.size):
+        records[edge].low, records[edge].high = names[records[edge].low], names[records[edge].high]
 
 
 @jit_bare
@@ -260,14 +284,14 @@ def _sweep(
         while pointer >= 0 and not alive[order[pointer]]:
             pointer -= 1
         while n_heap > 0 and not alive[heap[0].edge]:
-            n_heap = _pop(heap, n_heap)
+            n_heap = pop(heap, n_heap)
         if pointer < 0 and n_heap == 0:
             progress[N_MERGES] = n_merges
             return True
         from_heap = pointer < 0
         if n_heap > 0 and pointer >= 0:
             first = edges[order[pointer]]
-            from_heap = not _is_later(first.waits, first.low, first.high, heap[0])
+            from_heap = not is_later(first.waits, first.low, first.high, heap[0])
         edge = np.int64(heap[0].edge if from_heap else order[pointer])
         one, two = root_of(nodes, edges[edge].low), root_of(nodes, edges[edge].high)
         keep, gone = (one, two) if nodes[one].degree >= nodes[two].degree else (two, one)
@@ -282,9 +306,9 @@ def _sweep(
             return False
         if from_heap:
             score, low, high = heap[0].score, heap[0].low, heap[0].high
-            n_heap = _pop(heap, n_heap)
+            n_heap = pop(heap, n_heap)
         else:
-            score, low, high = edges[edge].waits, edges[edge].low, edges[edge].high
+            score, low, high = np.uint64(edges[edge].waits), edges[edge].low, edges[edge].high
             pointer -= 1
         now = score_of(edges, edge, kind, quantile, levels, packed, tall)
         now_low = min(clusters[one].label, clusters[two].label)
@@ -293,12 +317,12 @@ def _sweep(
             if now < small_threshold:
                 edges[edge].waits = np.uint64(0)
                 continue
-            following = edges[order[pointer]].waits if pointer >= 0 else np.uint64(0)
+            following = np.uint64(edges[order[pointer]].waits) if pointer >= 0 else np.uint64(0)
             if n_heap > 0:
                 following = max(following, heap[0].score)
             if now <= following:
                 edges[edge].waits = now
-                n_heap = _push(heap, n_heap, now, now_low, now_high, edge)
+                n_heap = push(heap, n_heap, now, now_low, now_high, edge)
                 continue
         if now < threshold and clusters[one].size >= small_size and clusters[two].size >= small_size:
             edges[edge].waits = np.uint64(0)
@@ -313,94 +337,9 @@ def _sweep(
         n_merges += 1
 
 
-@jit_bare
-def _is_later(score, low, high, other):
-    if score != other.score:
-        return score > other.score
-    if low != other.low:
-        return low > other.low
-    return high > other.high
-
-
-@jit_bare
-def _push(heap, n, score, low, high, edge):
-    """Add an entry; returns the number of entries."""
-    place = n
-    while place > 0 and _is_later(score, low, high, heap[(place - 1) >> 1]):
-        heap[place] = heap[(place - 1) >> 1]
-        place = (place - 1) >> 1
-    heap[place].score, heap[place].low, heap[place].high, heap[place].edge = score, low, high, edge
-    return n + 1
-
-
-@jit_bare
-def _pop(heap, n):
-    """Remove the top; returns the number of entries."""
-    n -= 1
-    score, low, high, edge = heap[n].score, heap[n].low, heap[n].high, heap[n].edge
-    place = 0
-    while 2 * place + 1 < n:
-        child = 2 * place + 1
-        if child + 1 < n and _is_later(heap[child + 1].score, heap[child + 1].low, heap[child + 1].high, heap[child]):
-            child += 1
-        if not _is_later(heap[child].score, heap[child].low, heap[child].high, heap[n]):
-            break
-        heap[place] = heap[child]
-        place = child
-    heap[place].score, heap[place].low, heap[place].high, heap[place].edge = score, low, high, edge
-    return n
-
-
 @jit
 def _scores(records, edges, kind, quantile, levels, packed, tall):
     scores = np.empty(edges.size, np.uint64)
     for row in range(edges.size):
         scores[row] = score_of(records, edges[row], kind, quantile, levels, packed, tall)
     return scores
-
-
-@jit
-def _acting(records, sizes, threshold, small_threshold, small_size):
-    """Let edges that act wait; return them as (floor of the score << 32 | edge), in any order."""
-    n = 0
-    acting = np.empty(records.size, np.uint64)
-    for edge in range(records.size):
-        score = records[edge].waits
-        acts = score >= threshold or (
-            score >= small_threshold
-            and (sizes[records[edge].low] < small_size or sizes[records[edge].high] < small_size)
-        )
-        if not acts:
-            records[edge].waits = np.uint64(0)
-        acting[n] = ((score >> np.uint64(32)) << np.uint64(32)) | np.uint64(edge)
-        n += acts
-    return acting[:n]
-
-
-@jit
-def _in_full_order(acting, records):
-    """Edges sorted by (score, low, high), from edges sorted by the floors of their scores."""
-    order = np.empty(acting.size, np.int32)
-    for place in range(acting.size):
-        order[place] = np.int32(acting[place] & np.uint64(0xFFFFFFFF))
-    begin = 0
-    while begin < order.size:
-        stop = begin + 1
-        while stop < order.size and acting[stop] >> np.uint64(32) == acting[begin] >> np.uint64(32):
-            stop += 1
-        if stop > begin + 1:
-            _sort_run(order[begin:stop], records)
-        begin = stop
-    return order
-
-
-@jit
-def _sort_run(order, records):
-    ends, waits = np.empty(order.size, np.uint64), np.empty(order.size, np.uint64)
-    for place in range(order.size):
-        edge = order[place]
-        ends[place] = (np.uint64(records[edge].low) << np.uint64(32)) | np.uint64(records[edge].high)
-    order[:] = order[np.argsort(ends, kind="mergesort")]
-    for place in range(order.size):
-        waits[place] = records[order[place]].waits
-    order[:] = order[np.argsort(waits, kind="mergesort")]

@@ -114,7 +114,7 @@ def _best_edge(nodes, chunks, clusters, entries, edges, root, rule):
             entries[out, 0], entries[out, 1] = other, edge
             out += 1
             degree += 1
-            score = edges[edge].waits
+            score = np.uint64(edges[edge].waits)
             if score < best_score or score < small_threshold:
                 continue
             other = root_of(nodes, other)

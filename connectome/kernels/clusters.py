@@ -184,15 +184,23 @@ def _hand_over(nodes, chunks, entries, edges, alive, pairs, hub, chunk, kind, pa
 
 @jit_bare
 def make_hub(nodes, chunks, clusters, entries, alive, pairs, root):
-    """Enter all edges of a cluster in the table of pairs; there must be room for its degree."""
+    """Enter all edges of a cluster in the table of pairs, and drop dead ones; there must be room for its degree."""
     clusters[root].is_hub = True
-    chunk = root
+    chunk = np.int64(root)
+    target, out, room = begin_list(chunks, entries, root)
     while chunk >= 0:
-        for place in range(chunks[chunk].start, chunks[chunk].start + chunks[chunk].length):
-            edge = entries[place, 1]
-            if alive[edge]:
-                enter_pair(pairs, root, root_of(nodes, entries[place, 0]), edge, alive)
-        chunk = chunks[chunk].following
+        start, following = chunks[chunk].start, np.int64(chunks[chunk].following)
+        for place in range(start, start + chunks[chunk].length):
+            other, edge = entries[place, 0], entries[place, 1]
+            if not alive[edge]:
+                continue
+            if out == room:
+                target, out, room = next_chunk(chunks, entries, target)
+            entries[out, 0], entries[out, 1] = other, edge
+            out += 1
+            enter_pair(pairs, root, root_of(nodes, other), edge, alive)
+        chunk = following
+    end_list(chunks, root, target, out)
 
 
 @jit_bare
@@ -205,11 +213,23 @@ def _pooled(edges, alive, one, two, kind, packed, tall, free):
 
 
 @jit_bare
-def make_hubs(nodes, chunks, clusters, entries, alive, pairs):
-    """Make hubs of all clusters with many edges; there must be room for these."""
+def n_hub_edges(nodes):
+    """Count the edges of clusters with many edges; those between two of them twice."""
+    n = 0
     for slot in range(nodes.size):
-        if nodes[slot].degree > HUB_DEGREE:
-            make_hub(nodes, chunks, clusters, entries, alive, pairs, slot)
+        if nodes[slot].owner == slot and nodes[slot].degree > HUB_DEGREE:
+            n += nodes[slot].degree
+    return n
+
+
+@jit_bare
+def make_hubs(nodes, chunks, clusters, entries, alive, pairs):
+    """Make hubs of all clusters with many edges, and of them alone; there must be room for these."""
+    for slot in range(nodes.size):
+        if nodes[slot].owner == slot:
+            clusters[slot].is_hub = False
+            if nodes[slot].degree > HUB_DEGREE:
+                make_hub(nodes, chunks, clusters, entries, alive, pairs, slot)
 
 
 @jit_bare

@@ -61,8 +61,8 @@ def add_contacts(table, numbers, margin, affinities, values):
         Of `numbers`; not read for AREA.
     values : (origin, steps, mask, bins, kind)
         Global index of the first voxel; what a step along z, y, x adds to it; bits of the location hash; bins of
-        QUANTILE; and what is added: a face (1 for x, 1 << 32 for y, 0 for z: the count has them all) or
-        ``affinity << 24 | location hash``.
+        QUANTILE; and what is added: a face (1 for x, 1 << 32 for y, 0 for z: the count has them all),
+        ``affinity << 24 | location hash``, or for QUANTILE nothing (contacts are counted).
     """
     origin, steps, mask, bins, kind = values
     nz, ny, nx = numbers.shape
@@ -100,7 +100,7 @@ def add_contacts(table, numbers, margin, affinities, values):
                         n = positions_of(words_of_starts, positions)
                         positions_of(words_of_stops, last)
                         runs = (positions, last, levels, row_values)
-                        _list_runs(numbers, row, below[axis], runs, n, kind == MAXIMUM, batch, n_waiting)
+                        _list_runs(numbers, row, below[axis], runs, n, kind, batch, n_waiting)
                     n_waiting += n
                     if n_waiting > _BATCH:
                         table = add_values(table, *batch, left, n_waiting, kind == MAXIMUM)
@@ -129,11 +129,13 @@ def _list_contacts(numbers, row, below, positions, n, affinities, given, batch, 
         homes[at + i], counts[at + i] = max(a, b), 1
         if kind == AREA:
             keys[at + i], values[at + i] = np.int64(min(a, b)) << LEVEL_BITS, _face(axis)
-        else:
-            affinity = np.int64(affinities[channel + x])
-            level = (affinity * bins) >> 8 if kind == QUANTILE else 0
-            keys[at + i] = (np.int64(min(a, b)) << LEVEL_BITS) | level
-            values[at + i] = (affinity << HASH_BITS) | location_hash(index + np.int64(x), axis, mask)
+            continue
+        affinity = np.int64(affinities[channel + x])
+        if kind == QUANTILE:
+            keys[at + i], values[at + i] = (np.int64(min(a, b)) << LEVEL_BITS) | ((affinity * bins) >> 8), 0
+            continue
+        keys[at + i] = np.int64(min(a, b)) << LEVEL_BITS
+        values[at + i] = (affinity << HASH_BITS) | location_hash(index + np.int64(x), axis, mask)
 
 
 @jit_bare
@@ -153,6 +155,7 @@ def _measure_row(affinities, given, width, levels, values):
     if kind == QUANTILE:
         for x in range(width):
             levels[x] = (np.uint16(affinities[channel + x]) * np.uint32(bins)) >> 8
+        return
     for x in range(width):
         values[x] = (np.int64(affinities[channel + x]) << HASH_BITS) | location_hash(index + np.int64(x), axis, mask)
 
@@ -173,7 +176,7 @@ def _flag_ends(numbers, row, other, width, levels, contacts, starts, stops):
 
 
 @jit_bare
-def _list_runs(numbers, row, below, runs, n, largest, batch, at):
+def _list_runs(numbers, row, below, runs, n, kind, batch, at):
     """Write the runs of a row behind the first `at` of the batch: what each amounts to, and its contacts."""
     starts, stops, levels, row_values = runs
     homes, keys, values, counts = batch
@@ -182,10 +185,10 @@ def _list_runs(numbers, row, below, runs, n, largest, batch, at):
         start, stop = np.uint64(starts[i]), np.uint64(stops[i]) + np.uint64(1)
         a, b = numbers[row + start], numbers[row + start - below]
         value = np.int64(0)
-        if largest:
+        if kind == MAXIMUM:
             for x in range(start, stop):
                 value = max(value, row_values[x])
-        else:
+        elif kind != QUANTILE:
             for x in range(start, stop):
                 value += row_values[x]
         homes[at + i], keys[at + i] = max(a, b), (np.int64(min(a, b)) << LEVEL_BITS) | np.int64(levels[start])

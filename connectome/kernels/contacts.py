@@ -16,7 +16,7 @@ from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.kernels.coarse_contacts import labels_are_large, log_faces, order_of_log, sum_log
 from connectome.kernels.contact_scan import AREA, add_contacts, count_contacts
-from connectome.kernels.contact_table import new_table, sorted_rows
+from connectome.kernels.contact_table import ids_of_ends, new_table, sorted_rows
 from connectome.kernels.edge_pool import Columns
 from connectome.kernels.label_numbers import MOST_VOXELS, number_labels
 from connectome.kernels.pair_order import order_of_pairs
@@ -73,7 +73,8 @@ def _contacts_of_small(labels: npt.NDArray[Any], margin: tuple[int, ...]) -> Col
     table = add_contacts(table, numbers, margin, nothing, (0, (0, 0, 0), np.uint64(0), 1, AREA)).without_slots()
     del numbers
     rows = sorted_rows(table, ids)
-    return _columns(rows.a, rows.b, rows.values, rows.counts)
+    del table
+    return _columns(*ids_of_ends(rows.ends, ids), rows.values, rows.counts.astype(np.int64))
 
 
 def _columns(

@@ -8,21 +8,28 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.errors import InputError
+from connectome.kernels.edge_pool import Columns, check_voxel_edges
 from connectome.kernels.jit import jit
-from connectome.kernels.linkage import EDGE, LEVELS_PER_WORD, PACKED_COUNT, LinkageName, count_of, new_row, score_of
+from connectome.kernels.linkage import (
+    EDGE,
+    EDGE_OF_QUANTILE,
+    LEVELS_PER_WORD,
+    PACKED_COUNT,
+    LinkageName,
+    count_of,
+    new_row,
+    score_of,
+)
 
 MOST_EDGES = 1 << 30
 """Entries, two for each edge, have 32-bit indices."""
-MOST_VOXEL_EDGES = 1 << 31
-"""The score of a pair in 32.32 fixed point needs a count below this, and clusters may pool all edges of a node."""
-
-Columns = dict[str, npt.NDArray[Any]]
 
 
 class Histograms(NamedTuple):
     """Histograms of edges: four bits per level while they fit, then rows of counts.
 
-    `free` holds how many rows were ever taken, how many given back, and those.
+    The first 16 levels of a packed one are in the edge's record, others in `packed`. `free` holds how many rows were
+    ever taken, how many given back, and those.
     """
 
     levels: npt.NDArray[np.uint8]
@@ -33,40 +40,43 @@ class Histograms(NamedTuple):
 
 def records_of(edges: Columns, name: LinkageName) -> tuple[npt.NDArray[Any], Histograms]:
     """Return edges as records (see `linkage.EDGE`), and their histograms where the linkage needs them."""
-    n_voxel_edges = int(edges["count"].sum())
-    if edges["a"].size >= MOST_EDGES or n_voxel_edges >= MOST_VOXEL_EDGES:
+    if edges["a"].size >= MOST_EDGES:
         raise InputError(
-            f"a node of the tree has {edges['a'].size:,} edges of {n_voxel_edges:,} voxel edges; fewer than "
-            f"{MOST_EDGES:,} and {MOST_VOXEL_EDGES:,} can be taken: segment parts of the volume"
+            f"a node of the tree has {edges['a'].size:,} edges, fewer than {MOST_EDGES:,} can be taken: "
+            "segment parts of the volume"
         )
+    check_voxel_edges(edges)
     if name != "quantile":
         records = np.empty(edges["a"].size, EDGE)
         for field, column in (("low", "a"), ("high", "b"), ("sum", "sum"), ("count", "count")):
             records[field] = edges[column]
-        records["row"] = -1
-        empty = np.zeros((0, 1), np.uint64)
-        return records, Histograms(np.zeros(0, np.uint8), empty, empty.astype(np.int32), np.zeros(2, np.int64))
-    first = _first_rows(edges["a"], edges["b"])
-    levels = np.flatnonzero(np.bincount(edges["level"], minlength=256)).astype(np.uint8)
-    records = np.empty(first.size, EDGE)
-    packed = np.zeros((first.size, max(1, -(-levels.size // LEVELS_PER_WORD))), np.uint64)
-    most = n_voxel_edges // (PACKED_COUNT + 1) + 1
+        nothing = np.zeros((0, 0), np.uint64)
+        return records, Histograms(np.zeros(0, np.uint8), nothing, nothing.astype(np.int32), np.zeros(2, np.int64))
+    is_used = np.zeros(256, np.bool_)
+    records = np.empty(_count_pairs(edges["a"], edges["b"], edges["level"], is_used), EDGE_OF_QUANTILE)
+    levels = np.flatnonzero(is_used).astype(np.uint8)
+    packed = np.zeros((records.size, max(0, -(-levels.size // LEVELS_PER_WORD) - 1)), np.uint64)
+    most = int(edges["count"].sum()) // (PACKED_COUNT + 1) + 1
     tall, free = np.empty((most, levels.size), np.int32), np.zeros(most + 2, np.int64)
-    place = np.searchsorted(levels, edges["level"]).astype(np.uint8)
-    _fill(edges["a"], edges["b"], place, edges["count"], first, records, packed, tall, free)
+    places = np.cumsum(is_used) - 1
+    _fill(edges["a"], edges["b"], edges["level"], edges["count"], places, records, packed, tall, free)
     return records, Histograms(levels, packed, tall, free)
 
 
 def columns_of(
-    records: npt.NDArray[Any], left: npt.NDArray[np.int64], histograms: Histograms, name: LinkageName
+    records: npt.NDArray[Any], left: npt.NDArray[np.int64], beside: Columns, histograms: Histograms, name: LinkageName
 ) -> Columns:
-    """Return sums and counts of the edges `left`; of a quantile's, one row per level and the edge's place in `left`."""
+    """Return sums and counts of the edges `left` after columns of theirs; of a quantile's, one row per level."""
     if name != "quantile":
-        return {"sum": records["sum"][left], "count": records["count"][left].astype(np.int64)}
-    counts = _counts(records, left, histograms.levels.size, histograms.packed, histograms.tall)
-    edge, place = np.nonzero(counts)
-    level, count = histograms.levels[place], counts[edge, place].astype(np.int64)
-    return {"edge": edge, "level": level, "sum": (level.astype(np.int64) << 24) * count, "count": count}
+        return {**beside, "sum": records["sum"][left], "count": records["count"][left].astype(np.uint32)}
+    counts = (histograms.levels, histograms.packed, histograms.tall)
+    n_rows = np.empty(left.size, np.uint16)
+    _count_rows(records, left, *counts, n_rows)
+    rows = {name: np.repeat(column, n_rows) for name, column in beside.items()}
+    n = int(n_rows.sum())
+    level, count = np.empty(n, np.uint8), np.empty(n, np.uint32)
+    _list_rows(records, left, *counts, level, count)
+    return {**rows, "level": level, "count": count}
 
 
 @jit
@@ -77,41 +87,57 @@ def score_all(records, levels, packed, tall, kind, quantile):
 
 
 @jit
-def _first_rows(a, b):
-    """Where each pair's rows begin."""
-    first = np.empty(a.size, np.int64)
+def _count_pairs(a, b, level, is_used):
+    """Count pairs of sorted rows, and mark the levels that they use."""
     n = 0
     for row in range(a.size):
-        if row == 0 or a[row] != a[row - 1] or b[row] != b[row - 1]:
-            first[n] = row
-            n += 1
-    return first[:n].copy()
+        n += row == 0 or a[row] != a[row - 1] or b[row] != b[row - 1]
+        is_used[level[row]] = True
+    return n
 
 
 @jit
-def _fill(a, b, levels, counts, first, records, packed, tall, free):
-    for edge in range(first.size):
-        stop = first[edge + 1] if edge + 1 < first.size else a.size
-        total = np.int64(0)
-        for row in range(first[edge], stop):
-            total += counts[row]
-        records[edge].low, records[edge].high = a[first[edge]], b[first[edge]]
-        records[edge].sum, records[edge].count, records[edge].row = 0, total, -1
+def _fill(a, b, level, counts, places, records, packed, tall, free):
+    """Make a record of the rows of each pair; `places` are those of the levels in histograms."""
+    start = 0
+    for edge in range(records.size):
+        stop, total = start, np.int64(0)
+        while stop < a.size and a[stop] == a[start] and b[stop] == b[start]:
+            total += counts[stop]
+            stop += 1
+        records[edge].low, records[edge].high = a[start], b[start]
+        records[edge].sum, records[edge].count = 0, total
         if total > PACKED_COUNT:
-            records[edge].row = new_row(tall, free)
-        for row in range(first[edge], stop):
-            level = np.int64(levels[row])
+            records[edge].sum = new_row(tall, free)
+        for row in range(start, stop):
+            place = places[level[row]]
+            packed_count = np.uint64(counts[row]) << np.uint64(4 * (place % LEVELS_PER_WORD))
             if total > PACKED_COUNT:
-                tall[records[edge].row, level] += counts[row]
+                tall[records[edge].sum, place] += counts[row]
+            elif place < LEVELS_PER_WORD:
+                records[edge].sum += np.int64(packed_count)
             else:
-                shift = np.uint64(4 * (level % LEVELS_PER_WORD))
-                packed[edge, level // LEVELS_PER_WORD] += np.uint64(counts[row]) << shift
+                packed[edge, place // LEVELS_PER_WORD - 1] += packed_count
+        start = stop
 
 
 @jit
-def _counts(records, left, n_levels, packed, tall):
-    counts = np.zeros((left.size, n_levels), np.int32)
+def _count_rows(records, left, levels, packed, tall, n_rows):
+    """Count the levels of each edge's histogram that are not empty."""
     for row in range(left.size):
-        for level in range(n_levels):
-            counts[row, level] = count_of(records, left[row], level, packed, tall)
-    return counts
+        n = 0
+        for place in range(levels.size):
+            n += count_of(records, left[row], place, packed, tall) > 0
+        n_rows[row] = n
+
+
+@jit
+def _list_rows(records, left, levels, packed, tall, level, count):
+    """Write a row for each level of an edge's histogram that is not empty."""
+    n = 0
+    for row in range(left.size):
+        for place in range(levels.size):
+            counted = count_of(records, left[row], place, packed, tall)
+            if counted > 0:
+                level[n], count[n] = levels[place], counted
+                n += 1

@@ -5,7 +5,7 @@ The block that owns the higher voxel owns the voxel edge. Each voxel edge is wor
 
 * ``mean``: the sum over a pair's voxel edges, and how many they are;
 * ``maximum``: the largest of them alone, as a sum of one;
-* ``quantile``: sums and counts by bins of affinities: several rows to a pair, none for an empty bin.
+* ``quantile``: counts by bins of affinities, without sums: several rows to a pair, none for an empty bin.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import numpy.typing as npt
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.kernels.contact_scan import MAXIMUM, MEAN, QUANTILE, add_contacts, count_contacts
-from connectome.kernels.contact_table import ContactRows, new_table, sorted_rows
+from connectome.kernels.contact_table import ContactRows, ids_of_ends, new_table, sorted_rows
 from connectome.kernels.edge_pool import Columns, PairLinkage, pool_edges
 from connectome.kernels.fragments import Affinities, FaceLinks, Labels
 from connectome.kernels.jit import jit
 from connectome.kernels.label_numbers import number_labels
 from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash
+from connectome.kernels.memory import give_back
 
 __all__ = ["BlockGraph", "Columns", "PairLinkage", "block_graph", "pool_edges"]
 
@@ -39,10 +40,10 @@ class BlockGraph:
     ----------
     clusters : columns ``id`` uint64, ``size`` int64
         Pieces of fragments in the block, sorted by id, with their voxels.
-    edges : columns ``a``, ``b`` uint64, ``sum``, ``count`` int64
-        Pairs of touching pieces, a < b, sorted. With quantiles also ``level`` uint8, the lowest affinity of the
-        row's bin; sorted by (a, b, level) then.
-    seam : columns ``a``, ``b`` uint64, (``level`` uint8,) ``sum``, ``count`` int64, ``linked`` bool
+    edges : columns ``a``, ``b`` uint64, ``sum`` int64, ``count`` uint32
+        Pairs of touching pieces, a < b, sorted. With quantiles ``level`` uint8 in the place of ``sum``, the lowest
+        affinity of the row's bin; sorted by (a, b, level) then.
+    seam : columns ``a``, ``b`` uint64, ``sum`` int64 (or ``level`` uint8), ``count`` uint32, ``linked`` bool
         Pairs that touch over a low face: a here, b in the block below. ``linked`` is the pair's, the same in all
         its rows.
     alias : columns ``raw``, ``id`` uint64, ``faces`` uint8
@@ -98,7 +99,7 @@ def block_graph(
     Notes
     -----
     O(voxels), one look-up per contact. Beside the input 4 bytes per voxel (12 where `labels` must be cut), up to 64
-    per fragment and, at the end, 64 per row.
+    per fragment (256 where most have dozens of rows) and, at the end, 45 per row (29 with quantiles).
     """
     if linkage not in _KINDS:
         raise InputError(f"linkage is {linkage!r}, wanted one of {', '.join(_KINDS)}: name one of these")
@@ -110,25 +111,32 @@ def block_graph(
     steps = (domain.shape[1] * domain.shape[2], domain.shape[2], 1)
     origin = sum(step * (a - d) for step, a, d in zip(steps, write_box.start, domain.start, strict=True))
     values = (origin, steps, hash_mask(hash_bits), bins, _KINDS[linkage])
-    table = new_table(ids.size, count_contacts(numbers), has_levels=linkage == "quantile")
+    is_quantile = linkage == "quantile"
+    table = new_table(ids.size, count_contacts(numbers), has_levels=is_quantile, has_values=not is_quantile)
     table = add_contacts(table, numbers, (0, 0, 0), np.ascontiguousarray(affinities), values).without_slots()
     del numbers
-    edges = _edges(sorted_rows(table, ids), linkage, bins)
+    give_back(table.n_bytes)
+    rows = sorted_rows(table, ids)
     del table
+    edges = _edges(rows, ids, linkage, bins)
+    del rows
     seam = _seam(labels, affinities, face_links, margin, values, linkage, bins)
     return BlockGraph({"id": ids, "size": sizes}, edges, seam, alias)
 
 
-def _edges(rows: ContactRows, linkage: PairLinkage, bins: int) -> Columns:
-    edges: Columns = {"a": rows.a, "b": rows.b}
+def _edges(rows: ContactRows, ids: npt.NDArray[np.uint64], linkage: PairLinkage, bins: int) -> Columns:
+    counts = np.ones_like(rows.counts) if linkage == "maximum" else rows.counts
+    what: Columns = {"sum": rows.values}
     if linkage == "quantile":
-        edges["level"] = _lowest_affinities(bins)[rows.levels]
-    return edges | {"sum": rows.values, "count": np.ones_like(rows.counts) if linkage == "maximum" else rows.counts}
+        rows.levels[:] = _lowest_affinities(rows.levels, bins)
+        what = {"level": rows.levels}
+    a, b = ids_of_ends(rows.ends, ids)
+    return {"a": a, "b": b, **what, "count": counts}
 
 
-def _lowest_affinities(bins: int) -> npt.NDArray[np.uint8]:
-    """Return the lowest affinity of each bin."""
-    return ((np.arange(bins) * 256 + bins - 1) // bins).astype(np.uint8)
+def _lowest_affinities(levels: npt.NDArray[np.uint8], bins: int) -> npt.NDArray[np.uint8]:
+    """Return the lowest affinity of each bin of `bins`."""
+    return ((levels.astype(np.uint16) * 256 + (bins - 1)) // bins).astype(np.uint8)
 
 
 def _seam(
@@ -151,9 +159,8 @@ def _seam(
     for axis, linked in enumerate(faces):
         if margin[axis]:
             n = _add_face(labels, affinities, linked, margin, axis, values, columns, n)
-    seam: Columns = {"a": a[:n], "b": b[:n], "sum": sums[:n], "count": np.ones(n, np.int64), "linked": linked_rows[:n]}
-    if linkage == "quantile":
-        seam = {"a": a[:n], "b": b[:n], "level": _lowest_affinities(bins)[level[:n]], **seam}
+    what: Columns = {"level": _lowest_affinities(level[:n], bins)} if linkage == "quantile" else {"sum": sums[:n]}
+    seam: Columns = {"a": a[:n], "b": b[:n], **what, "count": np.ones(n, np.uint32), "linked": linked_rows[:n]}
     return pool_edges(seam, linkage)
 
 

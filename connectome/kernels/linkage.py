@@ -27,18 +27,13 @@ LEVELS_PER_WORD = 16
 PACKED_COUNT = 15
 """A histogram of at most this many voxel edges fits in four bits per level."""
 
-EDGE = np.dtype(
-    [
-        ("sum", np.int64),
-        ("waits", np.uint64),
-        ("count", np.int32),
-        ("low", np.int32),
-        ("high", np.int32),
-        ("row", np.int32),
-    ]
-)
-"""One edge in half a cache line: its pooled sum and count, the score under which it waits to be taken
-(0: it does not), the ends that it began with, and its row of a tall histogram (-1: none)."""
+_ENDS = [("count", np.int32), ("low", np.int32), ("high", np.int32)]
+EDGE = np.dtype([("sum", np.int64), ("waits", np.uint64), *_ENDS, ("unused", np.int32)])
+"""One edge in half a cache line: its pooled sum and count, the score under which it waits to be taken (0: it does
+not), and the ends that it began with."""
+EDGE_OF_QUANTILE = np.dtype([("sum", np.int64), *_ENDS, ("waits", np.uint32)])
+"""The same with a histogram in the place of the sum: its first 16 levels, or from 16 voxel edges on its row of tall
+ones."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,11 @@ class Linkage:
             raise ValueError(f"a linkage of {tuple(KINDS)} and a quantile of 1 to {QUANTILE_ONE} is wanted, got {self}")
 
 
+def fraction_bits(name: LinkageName) -> int:
+    """Bits behind the point of scores: they are in 32.32 fixed point, but for a quantile's, which are whole."""
+    return 0 if name == "quantile" else 32
+
+
 @jit_bare
 def mean_score(total, count):
     """Exact mean in 32.32 fixed point, rounded down."""
@@ -88,7 +88,7 @@ def mean_score(total, count):
 
 @jit_bare
 def score_of(edges, edge, kind, quantile, levels, packed, tall):
-    """Score of an edge in 32.32 fixed point: the order of edges, never through floats."""
+    """Score of an edge: the order of edges, never through floats. See `fraction_bits`."""
     if kind != QUANTILE:
         return mean_score(edges[edge].sum, edges[edge].count)
     rank = (edges[edge].count * quantile + QUANTILE_ONE - 1) // QUANTILE_ONE
@@ -96,52 +96,50 @@ def score_of(edges, edge, kind, quantile, levels, packed, tall):
     while seen < rank:
         level += 1
         seen += count_of(edges, edge, level, packed, tall)
-    return np.uint64(levels[level]) << np.uint64(56)
+    return np.uint64(levels[level]) << np.uint64(24)
 
 
 @jit_bare
 def count_of(edges, edge, level, packed, tall):
     """Count of one level of an edge's histogram."""
-    if edges[edge].row >= 0:
-        return np.int64(tall[edges[edge].row, level])
-    word = packed[edge, level // LEVELS_PER_WORD]
+    if edges[edge].count > PACKED_COUNT:
+        return np.int64(tall[edges[edge].sum, level])
+    word = np.uint64(edges[edge].sum) if level < LEVELS_PER_WORD else packed[edge, level // LEVELS_PER_WORD - 1]
     return np.int64((word >> np.uint64(4 * (level % LEVELS_PER_WORD))) & np.uint64(15))
 
 
 @jit_bare
 def pool(edges, keep, gone, kind, packed, tall, free):
-    """Pool the voxel edges of `gone` into `keep`."""
+    """Pool the voxel edges of `gone` into `keep`. Sums of packed counts are packed counts while these fit."""
     if kind == MAXIMUM:
         edges[keep].sum = max(edges[keep].sum, edges[gone].sum)
         return
-    if kind == QUANTILE:
-        _pool_histograms(edges, keep, gone, packed, tall, free)
-    edges[keep].sum += edges[gone].sum
+    if kind == QUANTILE and edges[keep].count + edges[gone].count > PACKED_COUNT:
+        edges[keep].sum = _pool_tall(edges, keep, gone, packed, tall, free)
+    else:
+        edges[keep].sum += edges[gone].sum
+        for word in range(packed.shape[1]):
+            packed[keep, word] += packed[gone, word]
     edges[keep].count += edges[gone].count
 
 
 @jit_bare
-def _pool_histograms(edges, keep, gone, packed, tall, free):
-    if edges[keep].count + edges[gone].count <= PACKED_COUNT:
-        for word in range(packed.shape[1]):
-            packed[keep, word] += packed[gone, word]
-        return
-    if edges[keep].row < 0 and edges[gone].row >= 0:
-        _unpack(edges, keep, edges[gone].row, packed, tall)
-        edges[keep].row = edges[gone].row
-        return
-    if edges[keep].row < 0:
+def _pool_tall(edges, keep, gone, packed, tall, free):
+    """Pool two histograms in a row of tall ones; returns the row."""
+    if edges[keep].count <= PACKED_COUNT and edges[gone].count <= PACKED_COUNT:
         row = new_row(tall, free)
-        _unpack(edges, keep, row, packed, tall)
-        edges[keep].row = row
-    row = edges[keep].row
-    if edges[gone].row < 0:
-        _unpack(edges, gone, row, packed, tall)
-        return
-    for level in range(tall.shape[1]):
-        tall[row, level] += tall[edges[gone].row, level]
-    free[1] += 1
-    free[1 + free[1]] = edges[gone].row
+        _add_counts(edges, keep, row, packed, tall)
+        _add_counts(edges, gone, row, packed, tall)
+    elif edges[keep].count <= PACKED_COUNT:
+        row = edges[gone].sum
+        _add_counts(edges, keep, row, packed, tall)
+    else:
+        row = edges[keep].sum
+        _add_counts(edges, gone, row, packed, tall)
+        if edges[gone].count > PACKED_COUNT:
+            free[1] += 1
+            free[1 + free[1]] = edges[gone].sum
+    return row
 
 
 @jit_bare
@@ -159,6 +157,6 @@ def new_row(tall, free):
 
 
 @jit_bare
-def _unpack(edges, edge, row, packed, tall):
+def _add_counts(edges, edge, row, packed, tall):
     for level in range(tall.shape[1]):
         tall[row, level] += count_of(edges, edge, level, packed, tall)

@@ -21,6 +21,7 @@ from connectome.kernels.edge_pool import pool_edges
 from connectome.kernels.edges import BlockGraph, Columns
 from connectome.kernels.jit import jit
 from connectome.kernels.linkage import Linkage
+from connectome.kernels.memory import give_back
 from connectome.kernels.positions import positions
 
 Ids = npt.NDArray[np.uint64]
@@ -38,7 +39,7 @@ class Node:
         Clusters of the children that got another id here (0: dust), sorted by old.
     merges : columns ``a``, ``b``, ``score`` uint64
         Merged pairs, a < b, with the score (32.32 fixed point) at which they merged.
-    archive : columns ``a``, ``b`` uint64, ``sum``, ``count`` int64 (``level`` uint8 for a quantile)
+    archive : columns ``a``, ``b`` uint64, ``sum`` int64 (``level`` uint8 for a quantile), ``count`` uint32
         Edges that can act no more: those of clusters that are done.
     """
 
@@ -77,6 +78,7 @@ def reduce_node(
     Node
     """
     children = list(children)
+    give_back(sum(column.nbytes for _, graph in children for column in graph.edges.values()))
     clusters = concatenate([graph.clusters for _, graph in children])
     order = np.argsort(clusters["id"], kind="stable")
     ids: Ids = clusters["id"][order].astype(np.uint64)
@@ -94,8 +96,9 @@ def reduce_node(
     is_open, is_aside = np.zeros(ids.size, np.bool_), np.zeros(ids.size, np.bool_)
     is_open[alias_owner] = True
     is_aside[alias_owner[(alias["faces"] & _faces_of_cells(box, domain, cells)) != 0]] = True
-    edges = _edges_between(ids, owner, [graph.edges for _, graph in children], ends, contacts, linkage)
+    tables = [dict(graph.edges) for _, graph in children]
     del children
+    edges = _edges_between(ids, owner, tables, ends, contacts, linkage)
     result = _sweep_beside(edges, sizes, is_open, is_aside, linkage)
 
     names = result.labels[owner]
@@ -104,22 +107,25 @@ def reduce_node(
     final = np.where((lives | (result.sizes >= linkage.dust_size))[names], ids[names], np.uint64(0))
     renamed = np.flatnonzero(final != ids)
     alive = np.flatnonzero(lives & is_root)
-    columns = result.edges
-    done = ~(lives[columns["a"]] & lives[columns["b"]])
-    rows = {**columns, "a": ids[columns["a"]], "b": ids[columns["b"]]}
+    rows, archive = _parted(result.edges, lives[result.edges["a"]] & lives[result.edges["b"]], ids)
     graph = BlockGraph(
         clusters={"id": ids[alive], "size": result.sizes[alive]},
-        edges={name: values[~done] for name, values in rows.items()},
+        edges=rows,
         seam=_sorted_seam(seam),
         alias={"raw": alias["raw"], "id": ids[alias_owner], "faces": alias["faces"]},
     )
     merges = {"a": ids[result.merges["low"]], "b": ids[result.merges["high"]], "score": result.merges["score"].copy()}
-    return Node(
-        graph,
-        {"old": ids[renamed], "new": final[renamed]},
-        merges,
-        {name: values[done] for name, values in rows.items()},
-    )
+    return Node(graph, {"old": ids[renamed], "new": final[renamed]}, merges, archive)
+
+
+def _parted(edges: Columns, lives: npt.NDArray[np.bool_], ids: Ids) -> tuple[Columns, Columns]:
+    """Part edges into those that live and the others, between ids; they are emptied, a column after the other."""
+    rows: tuple[Columns, Columns] = ({}, {})
+    for name in list(edges):
+        column = edges.pop(name)
+        for part, table in zip((lives, ~lives), rows, strict=True):
+            table[name] = ids[column[part]] if name in ("a", "b") else column[part]
+    return rows
 
 
 def _faces_of_cells(box: Box, domain: Box, cells: Triple | None) -> np.uint8:
@@ -194,9 +200,9 @@ def apply_names(names: Columns, ids: Ids) -> Ids:
     return np.where(old[place] == ids, names["new"][place], ids).astype(np.uint64)
 
 
-def unite_pairs(n: int, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def unite_pairs(n: int, a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """Return the lowest member of each position's component under the pairs (a, b)."""
-    owner = np.arange(n, dtype=np.int64)
+    owner = np.arange(n, dtype=np.int32)
     _unite_pairs(owner, a, b)
     return owner
 
@@ -264,17 +270,20 @@ def _alias_of_node(box: Box, children: Sequence[tuple[Box, BlockGraph]]) -> Colu
 
 def _edges_between(
     ids: Ids,
-    owner: npt.NDArray[np.int64],
-    tables: Sequence[Columns],
+    owner: npt.NDArray[np.int32],
+    tables: list[Columns],
     ends: Sequence[npt.NDArray[np.int32]],
     contacts: Columns,
     linkage: Linkage,
 ) -> Columns:
-    """Pool the children's edges and the resolved contacts by pair of owners, as sorted positions."""
+    """Pool the children's edges and the resolved contacts by pair of owners, as sorted positions; empties `tables`."""
     if len(tables) == 1 and contacts["a"].size == 0:
-        table = tables[0]
-        return {**table, "a": find(ids, table["a"]), "b": find(ids, table["b"])}
+        table = tables.pop()
+        for end in ("a", "b"):
+            table[end] = find(ids, table.pop(end))
+        return table
     edges = concatenate(tables)
+    tables.clear()
     a = owner[np.concatenate([find(ids, edges["a"]), ends[0]])]
     b = owner[np.concatenate([find(ids, edges["b"]), ends[1]])]
     apart = a != b

@@ -32,27 +32,6 @@ def has_room(pairs, n_more):
 
 
 @jit_bare
-def n_living(pairs, alive):
-    """Count the slots whose edges live."""
-    n = 0
-    for place in range(pairs.size - 1):
-        n += pairs[place] != _EMPTY and alive[np.int64(pairs[place] & _EDGE) - 1]
-    return n
-
-
-@jit_bare
-def enter_living(pairs, larger, nodes, edges, alive):
-    """Enter in `larger` what is not stale in `pairs`."""
-    for place in range(pairs.size - 1):
-        slot = pairs[place]
-        edge = np.int64(slot & _EDGE) - 1
-        if slot != _EMPTY and alive[edge]:
-            one, two = _root(nodes, edges[edge].low), _root(nodes, edges[edge].high)
-            if (_hash(one, two) ^ slot) & _TAG == _EMPTY:
-                enter_pair(larger, one, two, edge, alive)
-
-
-@jit_bare
 def find_pair(pairs, one, two, nodes, edges, alive):
     """Return the living edge between two roots, -1 where there is none."""
     key = _hash(one, two)

@@ -13,7 +13,7 @@ from connectome.kernels import root
 from connectome.kernels.edges import BlockGraph
 from connectome.kernels.linkage import QUANTILE_ONE, SCORE_ONE, Linkage, LinkageName
 from connectome.kernels.merge_tree import expand_names, reduce_node
-from connectome.stages.edges import PAIR, Edges, with_level
+from connectome.stages.edges import PAIR, Edges, with_all_columns, without_idle_column
 from connectome.stages.stage import Artifact, Columns, Stage, StepInputs, TableArtifact, TreeStage
 
 NAMES = {"old": "uint64", "new": "uint64"}
@@ -54,7 +54,7 @@ class Agglomeration(TreeStage):
         "root_names",
     )
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["agglomeration"] = "agglomeration"
     linkage: LinkageName = "mean"
@@ -133,17 +133,18 @@ class Agglomeration(TreeStage):
         self, box: Box, children: Sequence[tuple[Box, Mapping[str, Columns]]], domain: Box
     ) -> dict[str, Columns]:
         graphs = [
-            (child, BlockGraph(*(self._columns(tables[name]) for name in self.inputs))) for child, tables in children
+            (child, BlockGraph(*(without_idle_column(tables[name], self.linkage) for name in self.inputs)))
+            for child, tables in children
         ]
         node = reduce_node(box, graphs, domain, self.rule(), self.cells)
         return {
             "node_clusters": node.graph.clusters,
-            "node_edges": with_level(node.graph.edges),
-            "node_seam": with_level(node.graph.seam),
+            "node_edges": with_all_columns(node.graph.edges),
+            "node_seam": with_all_columns(node.graph.seam),
             "node_alias": node.graph.alias,
             "node_names": node.names,
             "merges": node.merges,
-            "archive": with_level(node.archive),
+            "archive": with_all_columns(node.archive),
         }
 
     def _rounds(self) -> list[Linkage]:
@@ -155,7 +156,7 @@ class Agglomeration(TreeStage):
 
     def step(self, phase: str, number: int, shard: tuple[int, int], inputs: StepInputs) -> dict[str, Columns]:
         rule, rounds = self.rule(), self._rounds()
-        tables = {name: [self._columns(part) for part in parts] for name, parts in inputs.items()}
+        tables = {name: [without_idle_column(part, self.linkage) for part in parts] for name, parts in inputs.items()}
         merges = {name: np.zeros(0, np.uint64) for name in ("a", "b", "score")}
         made: dict[str, Columns] = {"merges": merges}
         if phase == "open":
@@ -178,7 +179,7 @@ class Agglomeration(TreeStage):
             else:
                 made["root_own"] = root.final_names(updated.own, rule.dust_size)
                 made["archive"] = {name: values for name, values in updated.rows.items() if name not in SIZES}
-        return {n: with_level(t) if n in ("root_rows", "root_moved", "archive") else t for n, t in made.items()}
+        return {n: with_all_columns(t) if n in ("root_rows", "root_moved", "archive") else t for n, t in made.items()}
 
     def _top_nodes(self, tables: Mapping[str, Sequence[Columns]]) -> tuple[BlockGraph, list[BlockGraph]]:
         """Return a top node and its lower neighbours, of which edges and seams are not read."""
@@ -186,10 +187,6 @@ class Agglomeration(TreeStage):
         met = zip(tables["node_clusters"], tables["node_alias"], strict=True)
         node, *below = [BlockGraph(clusters, edges, seam, alias) for clusters, alias in met]
         return node, below
-
-    def _columns(self, columns: Columns) -> Columns:
-        """Columns that the kernels take: without the level where the linkage has none."""
-        return {name: v for name, v in columns.items() if name != "level" or self.linkage == "quantile"}
 
     def expand(
         self, box: Box, own: Mapping[str, Columns], above: Mapping[str, Columns] | None, domain: Box

@@ -13,8 +13,8 @@ from connectome.kernels.edges import BlockGraph, block_graph
 from connectome.kernels.linkage import LinkageName
 from connectome.stages.stage import Artifact, BlockStage, Columns, TableArtifact, VoxelSize
 
-PAIR = {"a": "uint64", "b": "uint64", "level": "uint8", "sum": "int64", "count": "int64"}
-"""Columns of edge tables; one row per pair, or one per pair and level (0 where the linkage is no quantile)."""
+PAIR = {"a": "uint64", "b": "uint64", "level": "uint8", "sum": "int64", "count": "uint32"}
+"""Columns of edge tables: one row per pair (with level 0), or for a quantile one per pair and level (with sum 0)."""
 
 
 class Edges(BlockStage):
@@ -28,7 +28,7 @@ class Edges(BlockStage):
         TableArtifact("alias", {"raw": "uint64", "id": "uint64", "faces": "uint8"}),
     )
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     stage: Literal["edges"] = "edges"
     linkage: LinkageName = "mean"
@@ -61,12 +61,19 @@ def tables_of(graph: BlockGraph) -> dict[str, Columns]:
     """Return a block's graph as the tables that agglomeration reads."""
     return {
         "clusters": graph.clusters,
-        "edges": with_level(graph.edges),
-        "seam": with_level(graph.seam),
+        "edges": with_all_columns(graph.edges),
+        "seam": with_all_columns(graph.seam),
         "alias": graph.alias,
     }
 
 
-def with_level(columns: Columns) -> Columns:
-    """Return an edge table with the column that only quantiles need."""
-    return {"level": np.zeros(columns["a"].size, np.uint8), **columns}
+def with_all_columns(columns: Columns) -> Columns:
+    """Return an edge table with the column that its linkage does not need."""
+    n = columns["a"].size
+    return {"level": np.zeros(n, np.uint8), "sum": np.zeros(n, np.int64), **columns}
+
+
+def without_idle_column(columns: Columns, linkage: LinkageName) -> Columns:
+    """Return a table without the column that its linkage does not need."""
+    idle = "sum" if linkage == "quantile" else "level"
+    return {name: values for name, values in columns.items() if name != idle}

@@ -19,6 +19,8 @@ class UnscoredEdges(BlockStage):
     inputs: ClassVar[tuple[str, ...]] = ("fragments", "face_links")
     outputs: ClassVar[tuple[Artifact, ...]] = Edges.outputs
 
+    version: ClassVar[int] = 2
+
     stage: Literal["unscored_edges"] = "unscored_edges"
 
     def halo(self, name: str, voxel_size_nm: VoxelSize) -> Halo:  # noqa: ARG002

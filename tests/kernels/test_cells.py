@@ -11,6 +11,7 @@ from connectome.geometry import Box, Grid
 from connectome.kernels import merge_tree
 from connectome.kernels.fragments import AFFINITY_HALO, fragments_by_affinity
 from connectome.kernels.linkage import SCORE_ONE, Linkage
+from connectome.stages.edges import with_all_columns
 from connectome.workflow.tree import Tree
 from tests.kernels.test_merge_tree import flavours, leaves, linkages, renamed
 from tests.naive import cells as naive
@@ -47,7 +48,7 @@ def agglomerate(graphs, tree, linkage, order):
 
 def as_rows(columns):
     """Edges as {(a, b): rows (level, sum, count)}."""
-    columns = {"level": np.zeros(columns["a"].size, np.uint8), **columns}
+    columns = with_all_columns(columns)
     rows = {}
     for a, b, *row in zip(*(columns[name].tolist() for name in ("a", "b", "level", "sum", "count")), strict=True):
         rows[a, b] = (*rows.get((a, b), ()), tuple(row))

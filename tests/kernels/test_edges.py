@@ -49,6 +49,7 @@ def _block(affinities, whole, write_box, domain, **options):
 
 def _rows(table):
     keys = zip(*(table[name].tolist() for name in ("a", "b", "level") if name in table), strict=True)
+    table = {"sum": np.zeros(table["a"].size, np.int64), **table}
     values = zip(*(table[name].tolist() for name in ("sum", "count", "linked") if name in table), strict=True)
     return {key: list(row) for key, row in zip(keys, values, strict=True)}
 
@@ -117,13 +118,13 @@ def test_pool_edges_equals_naive(data):
     ends = st.integers(0, most)
     levels = st.integers(0, 3) if linkage == "quantile" else st.just(0)
     counts = st.integers(1, 1 if linkage == "maximum" else 5)
-    row = st.tuples(ends, ends, levels, st.integers(0, 99), counts, st.booleans())
+    sums = st.just(0) if linkage == "quantile" else st.integers(0, 99)
+    row = st.tuples(ends, ends, levels, sums, counts, st.booleans())
     rows = data.draw(st.lists(row, max_size=120))
-    names = {"a": np.uint64, "b": np.uint64, "level": np.uint8, "sum": np.int64, "count": np.int64, "linked": np.bool_}
+    names = {"a": np.uint64, "b": np.uint64, "level": np.uint8, "sum": np.int64, "count": np.uint32, "linked": np.bool_}
     columns = {name: np.array([row[k] for row in rows], dtype) for k, (name, dtype) in enumerate(names.items())}
     n_keys = 3 if linkage == "quantile" else 2
-    if linkage != "quantile":
-        del columns["level"]
+    del columns["sum" if linkage == "quantile" else "level"]
     pooled = pool_edges(columns, linkage)
     assert pooled.keys() == columns.keys()
     assert all(pooled[name].dtype == columns[name].dtype for name in columns)
@@ -134,7 +135,7 @@ def test_pool_edges_equals_naive(data):
 def test_pool_edges_sorts_long_lists_of_one_cluster():
     random = np.random.default_rng(0)
     b = random.permutation(5000).astype(np.uint64)
-    columns = {"a": np.zeros(5000, np.uint64), "b": b, "sum": b.astype(np.int64), "count": np.ones(5000, np.int64)}
+    columns = {"a": np.zeros(5000, np.uint64), "b": b, "sum": b.astype(np.int64), "count": np.ones(5000, np.uint32)}
     pooled = pool_edges(columns)
     assert pooled["b"].tolist() == pooled["sum"].tolist() == list(range(5000))
 
@@ -146,3 +147,15 @@ def test_block_graph_refuses_what_it_does_not_know():
         block_graph(*arguments, linkage="median")
     with pytest.raises(InputError, match="bins is 257"):
         block_graph(*arguments, bins=257)
+
+
+@pytest.mark.parametrize("counts", [[2**31 - 1], [2**31 - 2, 1], [2**31], [2**32 - 1, 1]])
+def test_pool_edges_refuses_more_voxel_edges_than_can_be_scored(counts):
+    n = len(counts)
+    ends = {"a": np.zeros(n, np.uint64), "b": np.ones(n, np.uint64)}
+    columns = {**ends, "level": np.zeros(n, np.uint8), "count": np.array(counts, np.uint32)}
+    if sum(counts) < 2**31:
+        assert pool_edges(columns, "quantile")["count"].tolist() == [sum(counts)]
+    else:
+        with pytest.raises(InputError, match="segment parts of the volume"):
+            pool_edges(columns, "quantile")

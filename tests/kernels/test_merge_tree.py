@@ -12,6 +12,7 @@ from connectome.kernels.distance_fragments import DistanceParameters, fragments_
 from connectome.kernels.edges import block_graph
 from connectome.kernels.fragments import AFFINITY_HALO, fragments_by_affinity
 from connectome.kernels.linkage import SCORE_ONE, Linkage
+from connectome.stages.edges import with_all_columns
 from tests.naive import agglomeration as naive
 from tests.naive.fragments import grown
 from tests.strategies import affinity_volumes, crop
@@ -147,7 +148,7 @@ def test_whole_equals_the_global_greedy_algorithm(data):
     _, graphs = leaves(affinities, domain, Grid(domain, domain.shape), halo, run, bits, linkage)
     graph = graphs[0, 0, 0]
     sizes = dict(zip(graph.clusters["id"].tolist(), graph.clusters["size"].tolist(), strict=True))
-    columns = {"level": np.zeros(graph.edges["a"].size, np.uint8), **graph.edges}
+    columns = with_all_columns(graph.edges)
     edges = {}
     for a, b, *row in zip(*(columns[name].tolist() for name in ("a", "b", "level", "sum", "count")), strict=True):
         edges[a, b] = (*edges.get((a, b), ()), tuple(row))

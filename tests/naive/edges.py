@@ -29,7 +29,8 @@ def block_graph(labels, affinities, face_links, read_box, write_box, domain, *, 
         below = label(tuple(c - (k == axis) for k, c in enumerate(voxel)))
         affinity = int(affinities[(axis, *(c - o for c, o in zip(voxel, write_box.start, strict=True)))])
         level = (min(v for v in range(256) if v * bins // 256 == affinity * bins // 256),) * (linkage == "quantile")
-        row = [(affinity << 24) | location_hash(index_of(voxel, domain), axis, hash_bits), 1]
+        # A quantile has no sums.
+        row = [0 if level else (affinity << 24) | location_hash(index_of(voxel, domain), axis, hash_bits), 1]
         if first and below:
             add(seam, (here, below, *level), [*row, linked[voxel, axis]], linkage)
         elif not first and below not in {0, here}:
