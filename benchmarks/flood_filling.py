@@ -140,14 +140,16 @@ def matmul_peak(precision: str, size: int = 2048, repeats: int = 5) -> float:
 
 
 def scores(labels: Any, cube: dict[str, Any]) -> dict[str, Any]:
-    """Score labels on the voxels that the published result labels."""
+    """Score labels on the voxels that the published result labels, and on those that they label themselves."""
     published, truth = cube["ffn_published"], cube["neurons"]
-    known = published > 0
+    known, own = published > 0, labels > 0
     return {
         "labelled_share": round(float((labels[known] > 0).mean()), 4),
         "voi_to_truth": voi(truth[known], labels[known]),
+        "voi_to_truth_where_filled": voi(truth[own], labels[own]),
         "published_voi_to_truth": voi(truth[known], published[known]),
         "voi_to_published": voi(published[known], labels[known]),
+        "voi_to_published_where_filled": voi(published[known & own], labels[known & own]),
     }
 
 
