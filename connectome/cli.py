@@ -243,7 +243,7 @@ def train(
     settings: options.Settings = None,
 ) -> None:
     """Train a network; write weights, manifest and a page that shows how it goes."""
-    from connectome.models.heap import keep_freed_memory
+    from connectome.kernels.memory import keep_freed_memory
     from connectome.runtime.training import train_network
     from connectome.web.training import write_training_page
 

@@ -1,10 +1,12 @@
-"""Memory that was freed but is still held by the allocator."""
+"""Memory that was freed: whether the allocator, where it is glibc's, holds it or hands it back."""
 
 from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Parameters of `mallopt`, from malloc.h of glibc."""
 MUCH = 24 << 20
 """Bytes worth the search, and the faults of pages that are touched anew."""
 
@@ -17,3 +19,15 @@ def give_back(n_bytes: int) -> None:
     if n_bytes >= MUCH:
         with suppress(OSError, AttributeError):  # not every C library has it
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep what it frees, where the C library can.
+
+    Every step of a training run allocates the same large activations and gradients. By default each comes as fresh
+    pages from the system, which must zero them first.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
