@@ -14,15 +14,21 @@ from tests.stages.test_flood_filling import SETTINGS
 ROUTE = contract.FILLING_ROUTE
 
 
-@pytest.fixture
-def rods(monkeypatch):
-    """Bright rods along x, which cross subvolumes, in the contract's chain of stages."""
+def put_rods(monkeypatch):
+    """Have the contract's chain of stages fill bright rods along x, which cross subvolumes; return the image."""
     z, y, _ = np.indices(contract.SHAPE)
     image = np.where((z % 8 < 5) & (y % 8 < 5), 200, 50)
     image = np.clip(image + np.random.default_rng(0).normal(0, 5, image.shape), 0, 255).astype(np.uint8)
     monkeypatch.setattr(contract, "outside", lambda name, empty: image)
     monkeypatch.setitem(contract.EXAMPLES, "flood_filling", SETTINGS)
     monkeypatch.setitem(contract.EXAMPLES, "reconciliation", {"subvolume": (12, 15, 18), "depth": (4, 4, 4)})
+    return image
+
+
+@pytest.fixture
+def rods(monkeypatch):
+    """Bright rods along x, which cross subvolumes, in the contract's chain of stages."""
+    image = put_rods(monkeypatch)
     monkeypatch.setitem(contract.EXAMPLES, "agglomeration", {})
     return image
 

@@ -10,6 +10,7 @@ from connectome.stages.flood_filling import FloodFilling
 from connectome.stages.resegmented_edges import RESEGMENTATIONS, ResegmentedEdges
 from tests.stages import test_contract as contract
 from tests.stages.test_flood_filling import SETTINGS
+from tests.stages.test_reconciliation import put_rods
 
 ROUTE = contract.SCORED_ROUTE
 SCORED = {name: SETTINGS[name] for name in contract.FILLING} | {"radius": (6, 6, 6), "max_deleted": 1.0}
@@ -18,12 +19,7 @@ SCORED = {name: SETTINGS[name] for name in contract.FILLING} | {"radius": (6, 6,
 @pytest.fixture
 def rods(monkeypatch):
     """Bright rods along x that cross subvolumes, whose pieces reconciliation leaves apart."""
-    z, y, _ = np.indices(contract.SHAPE)
-    image = np.where((z % 8 < 5) & (y % 8 < 5), 200, 50)
-    image = np.clip(image + np.random.default_rng(0).normal(0, 5, image.shape), 0, 255).astype(np.uint8)
-    monkeypatch.setattr(contract, "outside", lambda name, empty: image)
-    monkeypatch.setitem(contract.EXAMPLES, "flood_filling", SETTINGS)
-    monkeypatch.setitem(contract.EXAMPLES, "reconciliation", {"subvolume": (12, 15, 18), "depth": (4, 4, 4)})
+    image = put_rods(monkeypatch)
     monkeypatch.setattr(reconciliation, "overlap_ratios", lambda _, counts: np.zeros(counts.size))
     monkeypatch.setitem(contract.EXAMPLES, "resegmented_edges", SCORED)
     monkeypatch.setitem(contract.EXAMPLES, "agglomeration", {})
