@@ -25,18 +25,26 @@ def main() -> int:
     parser.add_argument("--folder", help="where the folds' networks are; the training's folder if not given")
     parser.add_argument("--mirrored", action="store_true", help="average the predictions of the mirrored tiles")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.config, arguments.folder, arguments.mirrored)))
+    from connectome.errors import InputError
+
+    try:
+        print(json.dumps(measure(arguments.config, arguments.folder, arguments.mirrored)))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
 def measure(path: str, folder: str | None, mirrored: bool) -> dict[str, Any]:
     """Return what is printed: for every class the scores of each fold and their means, with the thresholds chosen."""
+    from connectome.errors import InputError
+    from connectome.models import Training
     from connectome.models.engine import available_engine
     from connectome.runtime.training import load_training
 
     config = load_training(path, [])
-    if config.cross_validation is None or not config.classes:
-        raise ValueError(f"{path} has no cross_validation or no classes: give a training that has both")
+    if not isinstance(config, Training) or config.cross_validation is None or not config.classes:
+        raise InputError(f"{path} has no cross_validation or no classes: give a training that has both")
     folds = [
         load_training(path, [f"cross_validation.held_out={k}", *([f"folder={folder}"] if folder else [])])
         for k in range(config.cross_validation.n_folds)

@@ -48,8 +48,10 @@ def load_training(path: str, settings: Sequence[str]) -> TrainingRun:
     for setting in settings:
         set_value(content, setting)
     kind = content.get("kind", "unet")
-    if kind not in KINDS:
-        raise InputError(f"{path}: kind is {kind!r}, wanted one of {', '.join(KINDS)}; a U-Net needs none")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(
+            f"{described(path, settings)}: kind is {kind!r}, wanted one of {', '.join(KINDS)}; a U-Net needs none"
+        )
     try:
         return KINDS[kind].model_validate(content)
     except ValidationError as error:

@@ -9,7 +9,9 @@ import yaml
 from rich.console import Console
 
 from benchmarks import cross_validation
+from connectome.errors import InputError
 from connectome.runtime.training import train_network
+from tests.conftest import ROOT
 from tests.models.small_networks import configuration, toy
 
 
@@ -55,6 +57,7 @@ def test_a_fold_takes_the_threshold_of_the_others() -> None:
     assert found["folds_at_half"] == [0.7, 0.9, 0.6]
 
 
-def test_a_training_without_folds_is_refused() -> None:
-    with pytest.raises(ValueError, match="has no cross_validation or no classes"):
-        cross_validation.measure("workflows/train/phantom.yaml", None, mirrored=False)
+@pytest.mark.parametrize("name", ["phantom", "flood_filling_phantom"])
+def test_a_training_without_folds_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="has no cross_validation or no classes"):
+        cross_validation.measure(str(ROOT / "workflows" / "train" / f"{name}.yaml"), None, mirrored=False)

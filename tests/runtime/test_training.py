@@ -17,6 +17,7 @@ FILLING = str(ROOT / "workflows" / "train" / "flood_filling_phantom.yaml")
         ("scoring.ever=3", r"unknown key 'scoring\.ever' \(did you mean 'every'\?\); known are every, patience"),
         ("classes.synapse.focs=1", r"unknown key 'classes\.synapse\.focs' \(did you mean 'focus'\?\)"),
         ("cross_validation.held_out=4", "numbered from 0: got held_out 4"),
+        ("kind=[unet]", r"kind is \['unet'\], wanted one of unet, flood_filling"),
         ("steps=0", r"vnc_stack1\.yaml --set steps=0: steps is 0: input should be greater than 0"),
     ],
 )
