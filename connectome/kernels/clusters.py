@@ -1,10 +1,8 @@
-"""Clusters that merge: lists of edges that join in constant time, and pooling of edges that become parallel.
+"""Clusters that merge, and lists of their edges that join in constant time.
 
 A cluster is named inside by the slot of one of its members (its root) and outside by its lowest member
 (its label). Its edges are a chain of the chunks that its members began with, so that joining two
-clusters moves nothing. Of two merging clusters the one with fewer edges is walked; if the other one is
-no hub it is walked too, and a mark per neighbour finds parallel edges. A hub is never walked for the
-sake of a smaller cluster: its neighbours are found through a table of pairs.
+clusters moves nothing; whenever a list is walked it is written anew without its dead entries.
 
 Compiled code counts references to arrays wherever a tuple is unpacked, which costs more than the work
 itself: the state is a few plain arrays of records that every function takes in one order.
@@ -14,22 +12,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from connectome.kernels.jit import jit_bare
-from connectome.kernels.linkage import pool
-from connectome.kernels.pair_table import enter_pair, find_pair
+from connectome.kernels.jit import jit_bare, prefetch
 
-HUB_DEGREE = 96
-"""Clusters with more edges than this are hubs: walking their list would cost more than look-ups."""
-NONE, REPLACED, ALL = 0, 1, 2
-
-NODE = np.dtype([("owner", np.int32), ("degree", np.int32), ("stamp", np.int32), ("mark", np.int32)])
-"""Of each slot what every walk looks at: union-find, number of neighbours, and when and where it was seen last."""
+NO_HUB, BLOCKED = -1, -2
+NODE = np.dtype(
+    [
+        ("owner", np.int32),
+        ("degree", np.int32),
+        ("stamp", np.int32),
+        ("mark", np.int32),
+        ("size", np.int64),
+        ("label", np.int32),
+        ("hub", np.int32),
+    ]
+)
+"""Of each slot what walks look at, in half a cache line: union-find, and of roots the number of neighbours, when they
+were seen last and by which edge, voxels, the lowest member, and the number of the hub (or why it is none)."""
 CHUNK = np.dtype([("start", np.int32), ("length", np.int32), ("following", np.int32), ("tail", np.int32)])
 """Of each slot its entries, the slot whose chunk follows in its cluster's chain (-1: none), and the chain's last."""
-CLUSTER = np.dtype(
-    [("size", np.int64), ("label", np.int32), ("blocked", np.bool_), ("is_hub", np.bool_), ("aside", np.bool_)]
-)
-"""Of each root its voxels, its lowest member, whether it may not merge, and whether it is a hub or left aside."""
 
 
 @jit_bare
@@ -42,13 +42,20 @@ def root_of(nodes, slot):
 
 
 @jit_bare
-def begin(nodes, chunks, clusters, entries, edges, sizes, is_open):
+def other_end(nodes, edges, edge, end):
+    """Find the root at the other end of an edge of a root."""
+    low = root_of(nodes, edges[edge].low)
+    return np.int64(root_of(nodes, edges[edge].high) if low == end else low)
+
+
+@jit_bare
+def begin(nodes, chunks, entries, edges, sizes, is_open):
     """Begin with every slot by itself."""
     n, m = sizes.size, edges.size
     for slot in range(n):
         nodes[slot].owner, nodes[slot].degree, nodes[slot].stamp, nodes[slot].mark = slot, 0, -1, -1
-        clusters[slot].size, clusters[slot].label = sizes[slot], slot
-        clusters[slot].blocked, clusters[slot].is_hub, clusters[slot].aside = is_open[slot], False, False
+        nodes[slot].size, nodes[slot].label = sizes[slot], slot
+        nodes[slot].hub = BLOCKED if is_open[slot] else NO_HUB
     for edge in range(m):
         nodes[edges[edge].low].degree += 1
         nodes[edges[edge].high].degree += 1
@@ -65,6 +72,16 @@ def begin(nodes, chunks, clusters, entries, edges, sizes, is_open):
         place = chunks[high].start + chunks[high].length
         entries[place, 0], entries[place, 1] = low, edge
         chunks[high].length += 1
+
+
+@jit_bare
+def unite(nodes, chunks, keep, gone):
+    """Make one cluster of two: the list of `gone` follows that of `keep`."""
+    nodes[gone].owner = keep
+    chunks[chunks[keep].tail].following = gone
+    chunks[keep].tail = chunks[gone].tail
+    nodes[keep].size += nodes[gone].size
+    nodes[keep].label = min(nodes[keep].label, nodes[gone].label)
 
 
 @jit_bare
@@ -95,149 +112,20 @@ def _room(chunks, entries, chunk):
 
 
 @jit_bare
-def join(nodes, chunks, clusters, entries, edges, alive, pairs, keep, gone, stamp, kind, packed, tall, free):
-    """Merge the cluster `gone` into `keep`; `stamp` tells the marks of this merge from older ones.
-
-    The table of pairs must have room for the neighbours of both.
-    """
-    nodes[gone].owner = keep
-    if clusters[keep].is_hub:
-        _close(nodes, chunks, clusters, entries, edges, alive, pairs, keep, gone, stamp, NONE, kind, packed, tall, free)
-        n_new = _hand_over(nodes, chunks, entries, edges, alive, pairs, keep, gone, kind, packed, tall, free)
-        nodes[keep].degree += n_new - 1
-    else:
-        n_old = _close(
-            nodes, chunks, clusters, entries, edges, alive, pairs, keep, keep, stamp, REPLACED, kind, packed, tall, free
-        )
-        n_new = _close(
-            nodes, chunks, clusters, entries, edges, alive, pairs, keep, gone, stamp, ALL, kind, packed, tall, free
-        )
-        nodes[keep].degree = n_old + n_new
-    chunks[chunks[keep].tail].following = gone
-    chunks[keep].tail = chunks[gone].tail
-    clusters[keep].size += clusters[gone].size
-    clusters[keep].label = min(clusters[keep].label, clusters[gone].label)
-    if nodes[keep].degree > HUB_DEGREE and not clusters[keep].is_hub:
-        make_hub(nodes, chunks, clusters, entries, alive, pairs, keep)
+def ask_for(nodes, chunks, entries, edges, chunk):
+    """Have brought near what a walk of a chunk looks at, all at once, and where the next chunk begins."""
+    if chunks[chunk].following >= 0:
+        prefetch(entries, 2 * np.int64(chunks[np.int64(chunks[chunk].following)].start))
+    for place in range(chunks[chunk].start, chunks[chunk].start + chunks[chunk].length):
+        prefetch(edges, np.int64(entries[place, 1]))
+        prefetch(nodes, np.int64(entries[place, 0]))
 
 
 @jit_bare
-def _close(nodes, chunks, clusters, entries, edges, alive, pairs, root, chunk, stamp, enter, kind, packed, tall, free):
-    """Walk one chain of chunks of `root`: drop what is inside or dead, pool what is parallel.
-
-    `enter` says which edges to hubs are entered in the table of pairs: all, as they are new to `root`, those
-    that are replaced, or none. Returns the number of new neighbours.
-    """
-    n_new = 0
-    while chunk >= 0:
-        begin = chunks[chunk].start
-        out = begin
-        for place in range(begin, begin + chunks[chunk].length):
-            other, edge = root_of(nodes, entries[place, 0]), entries[place, 1]
-            if other == root:
-                continue
-            if nodes[other].stamp != stamp:
-                nodes[other].stamp, nodes[other].mark = stamp, out
-                entries[out, 0], entries[out, 1] = other, edge
-                out += 1
-                if enter == ALL and clusters[other].is_hub:
-                    enter_pair(pairs, root, other, edge, alive)
-            elif alive[edge]:
-                first = nodes[other].mark
-                twin = entries[first, 1]
-                if alive[twin]:
-                    edge = _pooled(edges, alive, twin, edge, kind, packed, tall, free)
-                    nodes[other].degree -= 1
-                if edge != twin:
-                    entries[first, 1] = edge
-                    if enter != NONE and clusters[other].is_hub:
-                        enter_pair(pairs, root, other, edge, alive)
-        chunks[chunk].length = out - begin
-        n_new += out - begin
-        chunk = chunks[chunk].following
-    return n_new
-
-
-@jit_bare
-def _hand_over(nodes, chunks, entries, edges, alive, pairs, hub, chunk, kind, packed, tall, free):
-    """Give the edges of a closed chain to a hub, which is not walked; returns the number of new neighbours."""
-    n_new = 0
-    while chunk >= 0:
-        begin = chunks[chunk].start
-        out = begin
-        for place in range(begin, begin + chunks[chunk].length):
-            other, edge = entries[place, 0], entries[place, 1]
-            twin = find_pair(pairs, hub, other, nodes, edges, alive)
-            if twin >= 0:
-                edge = _pooled(edges, alive, twin, edge, kind, packed, tall, free)
-                nodes[other].degree -= 1
-            else:
-                n_new += 1
-            if edge != twin:
-                entries[out, 0], entries[out, 1] = other, edge
-                out += 1
-                enter_pair(pairs, hub, other, edge, alive)
-        chunks[chunk].length = out - begin
-        chunk = chunks[chunk].following
-    return n_new
-
-
-@jit_bare
-def make_hub(nodes, chunks, clusters, entries, alive, pairs, root):
-    """Enter all edges of a cluster in the table of pairs, and drop dead ones; there must be room for its degree."""
-    clusters[root].is_hub = True
-    chunk = np.int64(root)
-    target, out, room = begin_list(chunks, entries, root)
-    while chunk >= 0:
-        start, following = chunks[chunk].start, np.int64(chunks[chunk].following)
-        for place in range(start, start + chunks[chunk].length):
-            other, edge = entries[place, 0], entries[place, 1]
-            if not alive[edge]:
-                continue
-            if out == room:
-                target, out, room = next_chunk(chunks, entries, target)
-            entries[out, 0], entries[out, 1] = other, edge
-            out += 1
-            enter_pair(pairs, root, root_of(nodes, other), edge, alive)
-        chunk = following
-    end_list(chunks, root, target, out)
-
-
-@jit_bare
-def _pooled(edges, alive, one, two, kind, packed, tall, free):
-    """Pool two edges; the one that waits under the higher score lives on, so that no entry of the queue is too low."""
-    keep, gone = (one, two) if edges[one].waits >= edges[two].waits else (two, one)
-    alive[gone] = False
-    pool(edges, keep, gone, kind, packed, tall, free)
-    return keep
-
-
-@jit_bare
-def n_hub_edges(nodes):
-    """Count the edges of clusters with many edges; those between two of them twice."""
-    n = 0
-    for slot in range(nodes.size):
-        if nodes[slot].owner == slot and nodes[slot].degree > HUB_DEGREE:
-            n += nodes[slot].degree
-    return n
-
-
-@jit_bare
-def make_hubs(nodes, chunks, clusters, entries, alive, pairs):
-    """Make hubs of all clusters with many edges, and of them alone; there must be room for these."""
-    for slot in range(nodes.size):
-        if nodes[slot].owner == slot:
-            clusters[slot].is_hub = False
-            if nodes[slot].degree > HUB_DEGREE:
-                make_hub(nodes, chunks, clusters, entries, alive, pairs, slot)
-
-
-@jit_bare
-def label_all(nodes, clusters, labels, sizes, blocked):
-    """Write each slot's label, and at each label its cluster's voxels and whether it may not merge."""
+def label_all(nodes, labels, sizes):
+    """Write each slot's label, and at each label its cluster's voxels."""
     for slot in range(nodes.size):
         root = root_of(nodes, slot)
-        labels[slot] = clusters[root].label
+        labels[slot] = nodes[root].label
         if root == slot:
-            sizes[labels[slot]] = clusters[root].size
-            blocked[labels[slot]] = clusters[root].blocked
+            sizes[labels[slot]] = nodes[root].size

@@ -81,9 +81,9 @@ def columns_of(
 
 @jit
 def score_all(records, levels, packed, tall, kind, quantile):
-    """Write each edge's score to ``waits``."""
+    """Write each edge's score to ``score``."""
     for edge in range(records.size):
-        records[edge].waits = score_of(records, edge, kind, quantile, levels, packed, tall)
+        records[edge].score = score_of(records, edge, kind, quantile, levels, packed, tall)
 
 
 @jit

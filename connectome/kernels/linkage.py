@@ -28,10 +28,9 @@ PACKED_COUNT = 15
 """A histogram of at most this many voxel edges fits in four bits per level."""
 
 _ENDS = [("count", np.int32), ("low", np.int32), ("high", np.int32)]
-EDGE = np.dtype([("sum", np.int64), ("waits", np.uint64), *_ENDS, ("unused", np.int32)])
-"""One edge in half a cache line: its pooled sum and count, the score under which it waits to be taken (0: it does
-not), and the ends that it began with."""
-EDGE_OF_QUANTILE = np.dtype([("sum", np.int64), *_ENDS, ("waits", np.uint32)])
+EDGE = np.dtype([("sum", np.int64), ("score", np.uint64), *_ENDS, ("unused", np.int32)])
+"""One edge in half a cache line: its pooled sum and count, its score, and the ends that it began with."""
+EDGE_OF_QUANTILE = np.dtype([("sum", np.int64), *_ENDS, ("score", np.uint32)])
 """The same with a histogram in the place of the sum: its first 16 levels, or from 16 voxel edges on its row of tall
 ones."""
 

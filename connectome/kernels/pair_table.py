@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from connectome.kernels.jit import jit_bare
+from connectome.kernels.clusters import root_of
+from connectome.kernels.jit import jit_bare, prefetch
 
 _EMPTY = np.uint64(0)
 _EDGE = np.uint64(0xFFFFFFFF)
@@ -32,7 +33,13 @@ def has_room(pairs, n_more):
 
 
 @jit_bare
-def find_pair(pairs, one, two, nodes, edges, alive):
+def ask_for_pair(pairs, one, two):
+    """Have brought near where the edge between two roots is looked for."""
+    prefetch(pairs, np.int64(_hash(one, two)) & (pairs.size - 2))
+
+
+@jit_bare
+def find_pair(pairs, one, two, nodes, edges):
     """Return the living edge between two roots, -1 where there is none."""
     key = _hash(one, two)
     wrap = pairs.size - 2
@@ -40,8 +47,8 @@ def find_pair(pairs, one, two, nodes, edges, alive):
     while pairs[place] != _EMPTY:
         if (pairs[place] ^ key) & _TAG == _EMPTY:
             edge = np.int64(pairs[place] & _EDGE) - 1
-            if alive[edge]:
-                low, high = _root(nodes, edges[edge].low), _root(nodes, edges[edge].high)
+            if edges[edge].count != 0:
+                low, high = root_of(nodes, edges[edge].low), root_of(nodes, edges[edge].high)
                 if (low == one and high == two) or (low == two and high == one):
                     return edge
         place = (place + 1) & wrap
@@ -49,7 +56,7 @@ def find_pair(pairs, one, two, nodes, edges, alive):
 
 
 @jit_bare
-def enter_pair(pairs, one, two, edge, alive):
+def enter_pair(pairs, one, two, edge, edges):
     """Enter the edge between two roots in place of a dead one, or anew; there must be room."""
     key = _hash(one, two)
     wrap = pairs.size - 2
@@ -57,7 +64,7 @@ def enter_pair(pairs, one, two, edge, alive):
     while pairs[place] != _EMPTY:
         if (pairs[place] ^ key) & _TAG == _EMPTY:
             there = np.int64(pairs[place] & _EDGE) - 1
-            if there == edge or not alive[there]:
+            if there == edge or edges[there].count == 0:
                 break
         place = (place + 1) & wrap
     if pairs[place] == _EMPTY:
@@ -71,10 +78,3 @@ def _hash(one, two):
     pair = (pair ^ (pair >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     pair = (pair ^ (pair >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
     return pair ^ (pair >> np.uint64(31))
-
-
-@jit_bare
-def _root(nodes, slot):
-    while nodes[slot].owner != slot:
-        slot = nodes[slot].owner
-    return slot

@@ -44,12 +44,15 @@ def run(edges, sizes, is_open, linkage, most=agglomeration.MOST_EDGES):
     columns = {"a": a, "b": b, "level": level.astype(np.uint8), "sum": sums, "count": counts}
     columns = without_idle_column(columns, linkage.name)
     opened = np.array([s in is_open for s in sorted(sizes)])
-    with patch.object(agglomeration, "MOST_EDGES", most):
+    with (
+        patch.object(agglomeration, "MOST_EDGES", most),
+        patch.object(agglomeration, "LEAST_CANDIDATES", 2 + most % 32),
+    ):
         return sweep(columns, np.array([sizes[s] for s in sorted(sizes)], np.int64), opened, linkage)
 
 
 def check(edges, sizes, is_open, linkage, most=agglomeration.MOST_EDGES):
-    """`most` is how many edges a cluster may have before chains leave it to the queue; 0 leaves it all of them."""
+    """`most` is how many edges a cluster may have before it is a hub, and gives the room for candidates, too."""
     result = run(edges, sizes, is_open, linkage, most)
     names, left_sizes, merges, left = naive.sweep(edges, sizes, is_open, linkage)
     assert dict(enumerate(result.labels.tolist())) == names
