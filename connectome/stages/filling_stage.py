@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Triple
 from connectome.models.flood_filling_network import FloodFillingNetwork
-from connectome.stages.stage import BlockStage, VoxelSize
+from connectome.stages.stage import TORCH_BYTES, BlockStage, VoxelSize
 
 VOXEL_SIZE_TOLERANCE = 0.25
 """Largest relative deviation from the voxel size that the network was trained on, as for affinity networks."""
@@ -19,6 +19,8 @@ VOXEL_SIZE_TOLERANCE = 0.25
 
 class FillingStage(BlockStage):
     """A stage that fills with a flood-filling network, on a grid of subvolumes."""
+
+    resident_bytes: ClassVar[int] = TORCH_BYTES
 
     weights: str
     """Path of the network's weights (npz)."""

@@ -35,6 +35,10 @@ class FusedStage(BlockStage):
         return JOINT.join(stage.name for stage in self.stages)
 
     @property
+    def resident_bytes(self) -> int:  # type: ignore[override]
+        return max(stage.resident_bytes for stage in self.stages)
+
+    @property
     def pool(self) -> str:
         return next((stage.pool for stage in self.stages if stage.resources), "cpu")
 

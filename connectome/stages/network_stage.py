@@ -10,8 +10,8 @@ import numpy.typing as npt
 from connectome.geometry import Block, Box, Halo
 from connectome.models import load_network
 from connectome.models.architecture import HeadName
-from connectome.models.inference import image_box, predict, working_bytes
-from connectome.stages.stage import BlockStage, VoxelSize
+from connectome.models.inference import RECENT_BYTES, image_box, predict, working_bytes
+from connectome.stages.stage import TORCH_BYTES, BlockStage, VoxelSize
 
 
 class NetworkStage(BlockStage):
@@ -21,6 +21,7 @@ class NetworkStage(BlockStage):
     """What the network must predict."""
 
     is_local: ClassVar[bool] = True
+    resident_bytes: ClassVar[int] = TORCH_BYTES + RECENT_BYTES
 
     network: str
     """Name of a shipped network, or path to a manifest."""

@@ -22,6 +22,9 @@ VoxelSize = tuple[float, float, float]
 StepInputs = Mapping[str, Sequence[Columns]]
 """Parts of tables by name, in the order of `RootSteps.reads`."""
 
+TORCH_BYTES = 320_000_000
+"""What torch keeps in a process once a network ran (measured with `fib25`, in float32)."""
+
 
 @dataclass(frozen=True)
 class VolumeArtifact:
@@ -56,6 +59,8 @@ class Stage(BaseModel):
     """Artifacts that the stage reads."""
     outputs: ClassVar[tuple[Artifact, ...]] = ()
     """Artifacts that the stage writes; no other stage writes them."""
+    resident_bytes: ClassVar[int] = 0
+    """What stays in a worker's process when a task of the stage is done: libraries that no other stage loads."""
     version: ClassVar[int] = 1
     """Raised when the stage's results change for the same input and parameters."""
 

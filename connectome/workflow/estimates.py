@@ -27,7 +27,8 @@ from connectome.workflow.plan import Pass, Plan, Task
 class PassEstimate:
     """What a pass costs: tasks, and the bytes of its largest task, its worker process included.
 
-    `recomputed` says of fused stages how many voxels each computes for one of a block.
+    `process_bytes` of these a worker has before it holds any voxel: its libraries, and those that stay from earlier
+    passes in the same pool. `recomputed` says of fused stages how many voxels each computes for one of a block.
     """
 
     name: str
@@ -35,22 +36,29 @@ class PassEstimate:
     read_bytes: int
     written_bytes: int
     peak_bytes: int
+    process_bytes: int = PROCESS_BYTES
     recomputed: Mapping[str, float] = field(default_factory=dict)
 
 
 def estimate(plan: Plan) -> list[PassEstimate]:
     """Estimate each pass from its largest task; O(passes x levels) whatever the volume."""
     middle = as_triple([(n - 1) // 2 for n in plan.grid.shape])
-    return [_estimate_pass(plan, each, middle) for each in plan.passes.values()]
+    resident: dict[str, int] = {}
+    rows = []
+    for each in plan.passes.values():
+        pool = each.stage.pool
+        rows.append(_estimate_pass(plan, each, middle, PROCESS_BYTES + resident.get(pool, 0)))
+        resident[pool] = max(resident.get(pool, 0), each.stage.resident_bytes)
+    return rows
 
 
-def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
+def _estimate_pass(plan: Plan, each: Pass, middle: Triple, process: int) -> PassEstimate:
     if each.kind != "block":
         peak = tree_bytes(each.tree, each.steps)
         if each.kind == "expand":
             peak //= EXPAND_PART
         rows = int(peak / BYTES_PER_BYTE)
-        return PassEstimate(each.name, len(each), rows, rows, PROCESS_BYTES + peak)
+        return PassEstimate(each.name, len(each), rows, rows, process + peak, process)
     stage = each.stage
     assert isinstance(stage, BlockStage)
     block = plan.block(Task(each.name, 0, middle))
@@ -69,7 +77,7 @@ def _estimate_pass(plan: Plan, each: Pass, middle: Triple) -> PassEstimate:
     if any(isinstance(a, TableArtifact) for a in stage.outputs):
         written += int(block.write_box.n_voxels * TABLE_BYTES_PER_VOXEL)
     recomputed = stage.recomputed(block) if isinstance(stage, FusedStage) else {}
-    return PassEstimate(each.name, len(each), read, written, PROCESS_BYTES + peak, recomputed)
+    return PassEstimate(each.name, len(each), read, written, process + peak, process, recomputed)
 
 
 def check_memory(plan: Plan, memory_bytes: int) -> None:
@@ -84,7 +92,12 @@ def check_memory(plan: Plan, memory_bytes: int) -> None:
         if row.peak_bytes <= memory_bytes:
             continue
         if each.kind == "reduce":
-            refuse_larger(each.name, row.peak_bytes, memory_bytes, propose(each.tree, memory_bytes))
+            refuse_larger(
+                each.name,
+                row.peak_bytes,
+                memory_bytes,
+                propose(each.tree, memory_bytes - row.process_bytes + PROCESS_BYTES),
+            )
         fitting = next((block for block in _smaller_blocks(plan) if _fits(plan, block, memory_bytes)), None)
         advice = (
             "give workers more memory, as no smaller block fits either"

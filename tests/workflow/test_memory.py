@@ -7,11 +7,14 @@ import pytest
 
 from connectome.errors import InputError
 from connectome.geometry import Box, Grid
+from connectome.stages.affinities import Affinities
 from connectome.workflow.estimates import check_memory, estimate
 from connectome.workflow.memory import PROCESS_BYTES, face_voxels, refuse_larger, tree_bytes, worker_memory
+from connectome.workflow.plan import Plan
 from connectome.workflow.root_steps import RootSteps
 from connectome.workflow.tree import Tree
-from tests.workflow.test_plan import make_plan
+from connectome.workflow.workflow import Workflow
+from tests.workflow.test_plan import CONTENT, make_plan
 
 BLOCK = (128, 128, 128)
 
@@ -44,6 +47,26 @@ def test_the_tree_of_four_gigavoxels_is_planned_as_it_was_measured():
     planned = {row.name: row.peak_bytes / 1e6 for row in estimate(make_plan((1600,) * 3, (256,) * 3))}
     for name, measured_mb in {"agglomeration.reduce": 2363, "agglomeration.expand": 579}.items():
         assert 1 / 1.5 < measured_mb / planned[name] < 1.5
+
+
+@pytest.mark.parametrize(("resources", "stays"), [({}, 1), ({"gpu": 1}, 0)])
+def test_what_a_network_leaves_in_a_worker_counts_for_later_passes_of_its_pool(resources, stays):
+    grid = {"block": [40, 40, 40]}
+    network = {"stage": "affinities", "network": "phantom", "resources": resources}
+    with_network = {"dataset": {"url": "runs/plan", "image": "image.zarr"}, "stages": [network, *CONTENT["stages"]]}
+    alone, plan = (
+        Plan(
+            Workflow.parse(content),
+            Box.of_shape((64,) * 3),
+            (10.0,) * 3,
+            {"image": "image.zarr", "affinities": "a.zarr"},
+        )
+        for content in ({**CONTENT, "grid": grid}, {**CONTENT, "grid": grid, **with_network})
+    )
+    first, *later = estimate(plan)
+    assert first.process_bytes == PROCESS_BYTES
+    before = {row.name: row.peak_bytes for row in estimate(alone)}
+    assert {row.name: row.peak_bytes - stays * Affinities.resident_bytes for row in later} == before
 
 
 def test_what_fits_is_not_refused():
