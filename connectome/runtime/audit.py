@@ -5,7 +5,6 @@ It only reads, one block at a time, and trusts nothing that it can look at.
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -219,7 +218,7 @@ def _again(dataset: Dataset, each: Pass, key: str) -> str:
     """Say what makes a part of a table again, to the same bytes."""
     level, _, name = key.removesuffix(".parquet").partition("/")
     z, y, x = (int(i) for i in name.split("_"))
-    return f"connectome replay {shlex.quote(dataset.url)} {Task(each.name, int(level), (z, y, x))} makes it again"
+    return audit_voxels.made_again(dataset, Task(each.name, int(level), (z, y, x)))
 
 
 def _tasks_of(each: Pass, artifact: TableArtifact) -> Iterator[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any, Protocol
@@ -60,7 +61,7 @@ def check(plan: Plan, dataset: Dataset, found: Findings, is_done: IsDone, *, eve
         damaged = set()
         for name, volume in volumes.items():
             task = Task(plan.writers[name][0].name, 0, index)
-            if is_done[task.stage](task) and not _decodes(volume, plan.block(task).write_box, task, found):
+            if is_done[task.stage](task) and not _decodes(dataset, volume, plan.block(task).write_box, task, found):
                 damaged.add(name)
         if "segmentation" not in volumes or damaged:
             continue
@@ -87,14 +88,20 @@ def _volumes(plan: Plan, dataset: Dataset, found: Findings) -> dict[str, Volume]
     return volumes
 
 
-def _decodes(volume: Volume, box: Box, task: Task, found: Findings) -> bool:
+def made_again(dataset: Dataset, task: Task) -> str:
+    """Say what makes a task's results again, to the same bytes."""
+    return f"connectome replay {shlex.quote(dataset.url)} {task} makes it again"
+
+
+def _decodes(dataset: Dataset, volume: Volume, box: Box, task: Task, found: Findings) -> bool:
     """Tell whether all levels of a block can be read; a key that is missing is told elsewhere."""
     for level in range(volume.n_levels):
         try:
             volume.read(level_box(volume, box, level), level, must_exist=True)
         except STORE_ERRORS as error:
             if "missing" not in str(error):
-                found.find("damaged blocks", f"level {level} of {task} cannot be read from {volume.url}: {error}")
+                what = f"level {level} of {task} cannot be read from {volume.url} ({error})"
+                found.find("damaged blocks", f"{what}: {made_again(dataset, task)}")
             return False
     return True
 

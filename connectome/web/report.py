@@ -93,7 +93,9 @@ def _head(dataset: Dataset, plan: Plan, summary: Summary) -> Markup:
     return element(
         "header",
         element("h1", _name(dataset), status),
-        element("p", plan.workflow.description) if plan.workflow.description else None,
+        element("p", f"Described in the workflow as: {plan.workflow.description}")
+        if plan.workflow.description
+        else None,
         element("dl", *(join(element("dt", k), element("dd", v)) for k, v in facts.items()), class_="facts"),
     )
 

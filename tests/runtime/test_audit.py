@@ -171,7 +171,7 @@ def damage_shard(folder):
     content = bytearray(first.read_bytes())
     content[len(content) // 3 : len(content) // 2] = b"\xff" * (len(content) // 2 - len(content) // 3)
     first.write_bytes(bytes(content))
-    return "cannot be read from"
+    return "makes it again"
 
 
 def change_segment(folder):

@@ -1,0 +1,41 @@
+"""What may be compared with truth, and what is refused."""
+
+import numpy as np
+import pytest
+
+from connectome.errors import InputError
+from connectome.runtime.evaluation import evaluate
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(name, array):
+        np.save(tmp_path / name, array)
+        return str(tmp_path / name)
+
+    return save
+
+
+def cubes(dtype):
+    z, y, x = np.ogrid[:24, :24, :24]
+    return (1 + z // 8 + 3 * (y // 8) + 9 * (x // 8)).astype(dtype)
+
+
+def test_an_image_is_no_truth(saved):
+    image = np.random.default_rng(1).normal(120, 30, (24, 24, 24)).clip(0, 255).astype(np.uint8)
+    labels = saved("labels.npy", cubes(np.uint32))
+    with pytest.raises(InputError, match=r"truth .*image\.npy looks like an image: 9\d%"):
+        evaluate(labels, saved("image.npy", image))
+    with pytest.raises(InputError, match=r"segmentation .*image\.npy looks like an image"):
+        evaluate(saved("image.npy", image), labels)
+
+
+def test_eight_bits_are_enough_for_labels(saved):
+    truth = saved("truth.npy", cubes(np.uint8))
+    assert evaluate(saved("labels.npy", cubes(np.uint64)), truth).voi == 0
+
+
+def test_shapes_must_be_equal(saved):
+    labels, part = saved("labels.npy", cubes(np.uint32)), saved("part.npy", cubes(np.uint32)[1:])
+    with pytest.raises(InputError, match="give volumes of one shape"):
+        evaluate(labels, part)
