@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.cases import CASES, Case
 from benchmarks.inputs import SOURCES, UnavailableError, Volume
-from benchmarks.measure import Contest, Effort, Setting, measure
+from benchmarks.measure import Contest, Effort, Setting, measure, peak_of_ours
 from benchmarks.records import Record
 
 REFERENCE = "fib25"
@@ -36,7 +37,11 @@ class Outcome:
 
 
 def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting: Setting) -> Iterator[Outcome]:
-    """Run the cases of these names on the inputs of these names, input by input, so that one is held at a time."""
+    """Run the cases of these names on the inputs of these names, input by input, so that one is held at a time.
+
+    Our memory is measured first, for all of them.
+    """
+    peaks = _peaks(cases, inputs)
     for source in SOURCES:
         if source.name not in inputs:
             continue
@@ -48,17 +53,31 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
             continue
         for case in CASES:
             if case.name in cases and source.name in case.inputs:
-                yield _run_case(case, volume, effort, setting)
+                yield _run_case(case, volume, effort, setting, peaks.get((case.name, source.name)))
         del volume
 
 
-def _run_case(case: Case, volume: Volume, effort: Effort, setting: Setting) -> Outcome:
+def _peaks(cases: Collection[str], inputs: Collection[str]) -> dict[tuple[str, str], int | None]:
+    """Measure our memory by case and input; what breaks here is told when it is timed."""
+    peaks = {}
+    for source in SOURCES:
+        if source.name in inputs:
+            volume = Volume(source)
+            for case in CASES:
+                if case.name in cases and source.name in case.inputs:
+                    with suppress(Exception):
+                        peaks[case.name, source.name] = peak_of_ours(case.prepare(volume))
+            del volume
+    return peaks
+
+
+def _run_case(case: Case, volume: Volume, effort: Effort, setting: Setting, peak: int | None) -> Outcome:
     try:
         contest = case.prepare(volume)
         if volume.source.smaller:
             contest = replace(contest, peers=[])  # the larger size tells how our time grows; peers take minutes
         contest, missing = _with_installed_peers(contest)
-        records = measure(case.name, volume.name, contest, effort, setting)
+        records = measure(case.name, volume.name, contest, effort, setting, peak)
     except (UnavailableError, ImportError) as reason:
         return Outcome(case.name, volume.name, [], str(reason))
     except Exception:  # one broken case must not cost the others their figures
