@@ -138,6 +138,7 @@ def _merge(
         del hubs
         give_back(records.nbytes)
         hubs = _make_hubs(state, progress)
+    del hubs, state, chunks, entries, stack
     merges.resize(int(progress[N_MERGES]), refcheck=False)
     labels = np.empty(n, np.int32)
     label_all(nodes, labels, sizes)
@@ -145,11 +146,11 @@ def _merge(
 
 
 def _make_hubs(state: tuple[Records, ...], progress: Integers) -> tuple[Records, Records, Records]:
-    """Return tables of pairs, hubs and candidates with room for twice as many; those from before are void."""
+    """Return tables of pairs, hubs and candidates with room for more; those from before are void."""
     nodes, chunks, entries, records = state
     m = records.size
     n_hubs, n_edges, n_candidates = room_of_hubs(nodes, MOST_EDGES, LEAST_CANDIDATES)
-    pairs = new_pair_table(max(m // 8, 2 * (n_edges + int(progress[N_PAIRS]))))
+    pairs = new_pair_table(max(m // 8, n_edges + n_edges // 4 + int(progress[N_PAIRS])))
     hubs = np.empty(max(nodes.size // 64, 2 * n_hubs) + 1, HUB)
     candidates = np.empty(max(m // 16, 2 * n_candidates) + LEAST_CANDIDATES, CANDIDATE)
     make_hubs(nodes, chunks, entries, records, pairs, hubs, progress, MOST_EDGES)

@@ -25,7 +25,7 @@ from connectome.kernels.fragments import Affinities, FaceLinks, Labels
 from connectome.kernels.jit import jit
 from connectome.kernels.label_numbers import number_labels
 from connectome.kernels.location_noise import HASH_BITS, hash_mask, location_hash
-from connectome.kernels.memory import give_back
+from connectome.kernels.memory import IN_HEAP, give_back
 
 __all__ = ["BlockGraph", "Columns", "PairLinkage", "block_graph", "pool_edges"]
 
@@ -105,6 +105,8 @@ def block_graph(
         raise InputError(f"linkage is {linkage!r}, wanted one of {', '.join(_KINDS)}: name one of these")
     if not 1 <= bins <= 256:
         raise InputError(f"bins is {bins}, wanted 1 to 256: affinities have 256 levels")
+    if labels.nbytes < IN_HEAP:
+        give_back(labels.nbytes)  # what fragments left; of a large block the next one takes it up
     margin = tuple(a - r for a, r in zip(write_box.start, read_box.start, strict=True))
     ids, sizes, numbers = number_labels(labels[write_box.relative_to(read_box.start).slices])
     alias = _alias(ids, numbers, write_box, domain)

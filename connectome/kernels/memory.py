@@ -7,14 +7,17 @@ from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Parameters of `mallopt`, from malloc.h of glibc."""
-MUCH = 24 << 20
+MUCH = 16 << 20
 """Bytes worth the search, and the faults of pages that are touched anew."""
+
+IN_HEAP = 32 << 20
+"""Arrays below this may lie in the heap, between others that live on; glibc maps larger ones by themselves."""
 
 
 def give_back(n_bytes: int) -> None:
     """Hand freed memory back to the system before work on many bytes, where the C library can.
 
-    Arrays below 32 MiB that were let go of lie between others that live on, and stay resident.
+    Arrays below `IN_HEAP` that were let go of stay resident otherwise.
     """
     if n_bytes >= MUCH:
         with suppress(OSError, AttributeError):  # not every C library has it
