@@ -85,10 +85,10 @@ def sweep(edges: Columns, sizes: Integers, is_open: npt.NDArray[np.bool_], linka
 
     Notes
     -----
-    O(m log m) in edges; 48 bytes per edge and some 80 per cluster once the input is let go, and up to 43 per edge of
-    hubs. Of a quantile 8 fewer per edge, 8 more per 16 levels beyond the first 16, and 4 per level for edges of more
-    than 15 voxel edges. What hubs know of their edges are upper bounds, as the linkage is reducible. Source:
-    exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
+    O(m log m) in edges; 48 bytes per edge and some 80 per cluster once the input is let go, and up to 35 more per edge
+    of a hub, twice that between two. Of a quantile 8 fewer per edge, 8 more per 16 levels beyond the first 16, and 4
+    per level for edges of more than 15 voxel edges. What hubs know of their edges are upper bounds, as the linkage is
+    reducible. Source: exact segmentation recipe, section 4; Lu, Zlateski and Seung 2021 (arXiv 2106.10795).
     """
     give_back(sum(column.nbytes for column in edges.values()))
     records, histograms = records_of(edges, linkage.name)

@@ -86,13 +86,28 @@ def drop(hubs, candidates, hub):
 
 @jit_bare
 def lower(hubs, candidates, hub, score, label):
-    """Give the best candidate the score and label that it has now."""
-    if not is_above(score, label, hubs[hub].score, hubs[hub].label):
+    """Give the best candidate the score and label that it has now.
+
+    An edge that got better has several entries, and these are equal once they were looked at: all but one
+    fall away, lest each be lowered again whenever the edge gets worse.
+    """
+    start = np.int64(hubs[hub].start)
+    is_known = _has_entry(hubs, candidates, hub, 1, score, label) or _has_entry(hubs, candidates, hub, 2, score, label)
+    if is_known or not is_above(score, label, hubs[hub].score, hubs[hub].label):
         drop(hubs, candidates, hub)
         return
-    start = hubs[hub].start
     candidates[start].score, candidates[start].label = score, label
     _sink(candidates, start, hubs[hub].n, 0)
+
+
+@jit_bare
+def _has_entry(hubs, candidates, hub, below, score, label):
+    """Tell whether the best candidate's edge has another entry `below` it that is at least a score and a label."""
+    start = np.int64(hubs[hub].start)
+    other = start + below
+    if below >= hubs[hub].n or candidates[other].edge != candidates[start].edge:
+        return False
+    return not is_above(score, label, candidates[other].score, candidates[other].label)
 
 
 @jit_bare
