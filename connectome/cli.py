@@ -53,6 +53,7 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow, or go on with it where it stopped."""
+    from connectome.kernels.cache import is_cold
     from connectome.runtime.prices import Prices
     from connectome.runtime.progress import ProgressDisplay
     from connectome.runtime.run import run as run_workflow
@@ -62,6 +63,11 @@ def run(
     parsed, table = Workflow.load(workflow, settings or []), Prices.load(prices)
     try:
         with ProgressDisplay(_ERRORS) as display:
+            if is_cold():
+                display.say(
+                    "kernels are compiled at their first call, once per installation: little moves for a minute or "
+                    "two, which the bill counts (connectome warm does it ahead)"
+                )
             outcome = run_workflow(
                 parsed,
                 runner=runner,

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from connectome import cli
+from connectome.kernels import cache
 from tests.tissue import noisy_affinities, workflow_content, write_volume
 
 COMMAND = Path(sys.executable).parent / "connectome"
@@ -59,7 +60,9 @@ def image_workflow(folder, image, **changes):
 def test_run_evaluate_checksum(volumes, tmp_path, monkeypatch, capsys):
     truth = f"{volumes / 'volumes.npz'}#truth"
     file = write_workflow(tmp_path, workflow_content(tmp_path / "run", str(volumes / "affinities.zarr"), truth=truth))
-    code, out, _ = call(monkeypatch, capsys, "run", file, "--runner", "serial", "--json")
+    monkeypatch.setattr(cache, "is_cold", lambda: True)
+    code, out, told = call(monkeypatch, capsys, "run", file, "--runner", "serial", "--json")
+    assert "connectome warm does it ahead" in told
     assert code == 0
     summary = json.loads(out.splitlines()[-1])
     assert summary["dataset"] == str(tmp_path / "run")

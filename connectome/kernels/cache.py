@@ -44,6 +44,11 @@ def folders(source: str) -> list[Path]:
     return places
 
 
+def is_cold() -> bool:
+    """Tell whether no code at all is kept, so that the first calls of a run compile for a minute or more."""
+    return not any(found for folder in folders(__file__) for found in folder.glob("*.nbc"))
+
+
 @cache
 def digest_of_sources(source: str) -> str:
     """Return a digest of a module, and of the modules of this package that it imports: their code becomes its own."""

@@ -80,6 +80,13 @@ def test_damaged_files_are_compiled_again(places, damage):
     assert KernelFiles(square, str(source)).load("key") is None
 
 
+def test_where_nothing_is_kept_it_is_cold(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "folders", lambda _: [tmp_path / "none", tmp_path])
+    assert cache.is_cold()
+    (tmp_path / "relabel.relabel.nbc").write_bytes(b"")
+    assert not cache.is_cold()
+
+
 def test_code_depends_on_modules_that_are_imported(tmp_path, monkeypatch):
     """Else a change of an inlined function would be seen in some kernels only."""
     package = tmp_path / "connectome"
