@@ -52,7 +52,12 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
             yield Outcome("every case", source.name, [], str(reason))
             continue
         for case in CASES:
-            if case.name in cases and source.name in case.inputs:
+            if case.name in cases and source.name not in case.inputs:
+                if len(cases) < len(CASES) and len(inputs) < len(SOURCES):
+                    yield Outcome(
+                        case.name, source.name, [], f"the case has no such input, but {', '.join(case.inputs)}"
+                    )
+            elif case.name in cases:
                 yield _run_case(case, volume, effort, setting, peaks.get((case.name, source.name)))
         del volume
 

@@ -23,7 +23,9 @@ def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
     affinities, truth = noisy_affinities((30, 40, 50))
     write_volume(folder / "affinities.zarr", affinities)
-    np.savez(folder / "volumes.npz", truth=truth, small=truth[:10], raw=affinities[0], floats=affinities[0] / 255)
+    last = np.moveaxis(affinities, 0, -1)
+    given = {"truth": truth, "small": truth[:10], "raw": affinities[0], "floats": affinities[0] / 255, "last": last}
+    np.savez(folder / "volumes.npz", **given)
     write_volume(folder / "stated.zarr", affinities[0], voxel_size_nm=(30, 4, 4))
     (folder / "damaged.tif").write_bytes(b"this is no TIFF")
     return folder
@@ -135,6 +137,25 @@ BAD = {
     "truth of another shape": (
         lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", truth=f"{v}/volumes.npz#small"),
         "the volume has shape (30, 40, 50)",
+    ),
+    "image as truth": (
+        lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", truth=f"{v}/volumes.npz#raw"),
+        "raw looks like an image",
+    ),
+    "image of another volume": (
+        lambda v, t: workflow_content(t / "run", str(v / "affinities.zarr"), image=f"{v}/volumes.npz#small"),
+        "the volume has shape (30, 40, 50): give the image of this volume",
+    ),
+    "low above high": (
+        lambda v, t: (
+            workflow_content(t / "run", str(v / "affinities.zarr"))
+            | {"stages": [{"stage": "fragments", "flavour": "affinity", "low": 200, "high": 100}]}
+        ),
+        "low is 200, above high 100",
+    ),
+    "channels last": (
+        lambda v, t: workflow_content(t / "run", f"{v}/volumes.npz#last", voxel_size_nm=[20, 20, 20]),
+        "looks like channels last",
     ),
     "unknown key": (lambda v, t: image_workflow(t, f"{v}/volumes.npz#raw", imge="x"), "did you mean 'image'"),
     "unknown network": (

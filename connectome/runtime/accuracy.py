@@ -117,7 +117,7 @@ def measure_accuracy(
 
 
 def _told(display: ProgressDisplay | None, name: str) -> Progress | None:
-    return None if display is None else lambda done, total: display.moved(f"read for {name}", done, total)
+    return None if display is None else lambda done, total: display.moved(f"read for {name}", done, total, "blocks")
 
 
 def _errors(table: tuple[Labels, Counts], n: int) -> list[WorstError]:

@@ -118,14 +118,18 @@ def open_beside(
     whole = volumes[0][2].box
     for name, url, volume in volumes:
         if volume.n_channels is not None or volume.dtype.kind not in "uib":
-            raise InputError(f"{name} {url} holds {volume.dtype} with {volume.n_channels} channels, wanted are labels")
+            channels = "" if volume.n_channels is None else f" with {volume.n_channels} channels"
+            raise InputError(
+                f"{name} {url} holds {volume.dtype}{channels}, wanted are labels (z y x) of an integer type: "
+                "give a volume of these"
+            )
         if volume.box.shape != whole.shape:
             raise InputError(
                 f"{name} {url} has shape {volume.box.shape}, the segmentation {segmentation_url} has {whole.shape}: "
                 "give volumes of one shape"
             )
         if volume.dtype == np.uint8:
-            _refuse_image(name, url, volume)
+            refuse_image(f"{name} {url}", volume)
     part = whole if box is None else box
     if not whole.contains(part):
         raise InputError(f"box {part} reaches outside {segmentation_url}, which is {whole}")
@@ -133,7 +137,7 @@ def open_beside(
     return Beside(segmentation, truth, mask[0] if mask else None, part, rename)
 
 
-def _refuse_image(name: str, url: str, volume: AnyVolume) -> None:
+def refuse_image(where: str, volume: AnyVolume) -> None:
     """Refuse grey levels where labels are wanted: in an image most neighbours differ, in labels few do."""
     box = volume.box
     middle = [(a + b - min(n, SAMPLE)) // 2 for a, b, n in zip(box.start, box.stop, box.shape, strict=True)]
@@ -144,8 +148,8 @@ def _refuse_image(name: str, url: str, volume: AnyVolume) -> None:
     unlike = float(np.mean(values[..., 1:] != values[..., :-1]))
     if unlike > IMAGE_PART:
         raise InputError(
-            f"{name} {url} looks like an image: {unlike:.0%} of the neighbours in its middle have other values; wanted "
-            "are labels, the same for all voxels of an object"
+            f"{where} looks like an image: {unlike:.0%} of the neighbours in its middle have other values; wanted "
+            "are labels, the same for all voxels of an object: give another volume"
         )
 
 
@@ -202,6 +206,12 @@ def compare(
         if progress is not None:
             progress(n + 1, len(grid))
     pairs, counts = add_tables([table, *pending])
+    if not np.any(pairs[:, 0]):
+        masked = "" if mask_url is None else f", or the mask {mask_url} is 0 where it is not"
+        raise InputError(
+            f"no voxel counts: the truth {truth_url} is 0 in all of {beside.part}{masked}; give another box, mask or "
+            "truth"
+        )
     return Compared(pairs, counts, beside.whole, beside.part)
 
 

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from connectome.errors import InputError
 from connectome.geometry import Box
 from connectome.runtime.changes import External, forget, settle, state_of
 from connectome.runtime.cleaning import is_read_up
+from connectome.runtime.evaluation import refuse_image
 from connectome.runtime.given_edges import GivenEdges, look_at_edges
 from connectome.runtime.recorder import recall
 from connectome.stages.fused import members_of
@@ -24,7 +27,7 @@ from connectome.store.ingest import ingest
 from connectome.store.locations import Location, read_key, scheme_of
 from connectome.store.pyramid import pyramid_factors
 from connectome.store.slabs import Source
-from connectome.store.sources import is_foreign, open_source
+from connectome.store.sources import is_foreign, open_source, open_volume
 from connectome.store.volume import Volume, is_volume
 from connectome.workflow.estimates import check_memory
 from connectome.workflow.memory import worker_memory
@@ -58,6 +61,7 @@ def plan_workflow(workflow: Workflow, shape: tuple[int, int, int] | None = None)
     externals, edges = _look_outside(workflow)
     domain, voxel_size = _domain(workflow, externals, edges)
     _check_truth(workflow, domain)
+    _check_image(workflow, domain)
     if shape is not None:
         domain = Box.of_shape(shape)
     return _plan(workflow, domain, voxel_size, {each.name: each.url for each in externals}, edges)
@@ -95,6 +99,7 @@ def prepare(
     externals, edges = _look_outside(workflow)
     domain, voxel_size = _domain(workflow, externals, edges)
     _check_truth(workflow, domain)
+    _check_image(workflow, domain)
     urls = {each.name: dataset.volume_url(each.name) if each.is_foreign else each.url for each in externals}
     plan = _plan(workflow, domain, voxel_size, urls, edges)
     _refuse_own_results(dataset, externals)
@@ -172,7 +177,15 @@ def _look_at(workflow: Workflow, name: str) -> _External:
         )
     n_channels = volume.n_channels
     if has_channels and (n_channels is None or n_channels < 3):
-        raise InputError(f"{where} has {n_channels or 'no'} channels, wanted are 3 affinities (c z y x)")
+        raise InputError(
+            f"{where} has {n_channels or 'no'} channels, wanted are 3 affinities (c z y x), of pairs along z, y and x: "
+            "give a volume of these"
+        )
+    if has_channels and n_channels is not None and box.shape[2] <= 3 < n_channels:
+        raise InputError(
+            f"{where} has {n_channels} channels of {box.shape} voxels, which looks like channels last, wanted are 3 "
+            "affinities (c z y x): bring channels to the front (numpy.moveaxis(array, -1, 0))"
+        )
     if not has_channels and n_channels is not None:
         raise InputError(f"{where} has {n_channels} channels, wanted is one grey image (z y x)")
     location = Location.parse(url)
@@ -261,6 +274,18 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
         raise InputError(
             f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape "
             f"{domain.shape}: give labels of the volume's shape, or leave dataset.truth out"
+        )
+    if source.dtype == np.uint8:
+        refuse_image(f"dataset.truth {url}", open_volume(url))
+
+
+def _check_image(workflow: Workflow, domain: Box) -> None:
+    """Look at an image that no stage reads, and that is shown beside the result."""
+    url = workflow.dataset.image
+    if url is not None and tuple(shape := open_source(url).shape) != domain.shape:
+        raise InputError(
+            f"dataset.image {url} has shape {tuple(shape)}, the volume has shape {domain.shape}: give the image of "
+            "this volume, or leave dataset.image out"
         )
 
 

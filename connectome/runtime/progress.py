@@ -72,13 +72,13 @@ class ProgressDisplay:
         """Write a line above the bars."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def moved(self, what: str, done: int, total: int) -> None:
-        """Show how many voxels have gone through work outside of a plan, such as `ingest image`."""
+    def moved(self, what: str, done: int, total: int, unit: str = "voxels") -> None:
+        """Show how many voxels, or other units, have gone through work outside of a plan, such as `ingest image`."""
         if what not in self._ids:
             self._ids[what] = self._bars.add_task(what, total=total, rate="")
         self._bars.update(self._ids[what], completed=done, total=total)
         if done >= total and not self._console.is_terminal:
-            self._console.print(f"{what}: {total:,} voxels")
+            self._console.print(f"{what}: {total:,} {unit}")
 
     def __call__(self, event: Event) -> None:
         """Show one event."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from connectome.errors import InputError
 from connectome.geometry import Block, Box, Halo
@@ -50,6 +50,14 @@ class Fragments(BlockStage):
     """Affinity flavour: a voxel links along its best edge only above this affinity (0-255)."""
     high: int = Field(default=256, ge=0, le=256)
     """Affinity flavour: edges of at least this affinity always link (256: none)."""
+
+    @model_validator(mode="after")
+    def _affinities_in_order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(
+                f"low is {self.low}, above high {self.high}: nothing links up to low and all from high on, so lower it"
+            )
+        return self
 
     def distance_parameters(self, voxel_size_nm: VoxelSize) -> DistanceParameters:
         """Return the distance flavour's parameters for a voxel size."""

@@ -39,3 +39,11 @@ def test_shapes_must_be_equal(saved):
     labels, part = saved("labels.npy", cubes(np.uint32)), saved("part.npy", cubes(np.uint32)[1:])
     with pytest.raises(InputError, match="give volumes of one shape"):
         evaluate(labels, part)
+
+
+def test_truth_or_mask_of_zeros_is_no_perfect_score(saved):
+    labels, nothing = saved("labels.npy", cubes(np.uint32)), saved("nothing.npy", np.zeros((24, 24, 24), np.uint32))
+    with pytest.raises(InputError, match=r"no voxel counts: the truth .*nothing\.npy is 0 in all of"):
+        evaluate(labels, nothing)
+    with pytest.raises(InputError, match=r"or the mask .*nothing\.npy is 0"):
+        evaluate(labels, labels, mask_url=nothing)
