@@ -1,10 +1,12 @@
 """Pairs of pieces are scored alike from all blocks, and agglomeration joins those that find each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from connectome.stages import reconciliation
+from connectome.stages import reconciliation, resegmented_edges
 from connectome.stages.agglomeration import Agglomeration
 from connectome.stages.flood_filling import FloodFilling
 from connectome.stages.resegmented_edges import RESEGMENTATIONS, ResegmentedEdges
@@ -53,11 +55,19 @@ def test_pieces_of_a_rod_are_joined_and_rods_are_not(rods):
             assert rows.get(pair, row) == row
 
 
-def test_small_contacts_and_poor_fills_score_nothing(rods, monkeypatch):
-    for change in ({"min_contact": 10_000}, {"min_overlap": 1.0, "max_deleted": 0.0}):
-        monkeypatch.setitem(contract.EXAMPLES, "resegmented_edges", SCORED | change)
-        rows = rows_of(contract.chain((12, 15, 18), "resegmented_edges", stages=ROUTE[:3])[1])
-        assert not rows if "min_contact" in change else any(row[-1] == 0 for row in rows.values())
+def test_small_contacts_score_nothing(rods, monkeypatch):
+    monkeypatch.setitem(contract.EXAMPLES, "resegmented_edges", SCORED | {"min_contact": 10_000})
+    assert not rows_of(contract.chain((12, 15, 18), "resegmented_edges", stages=ROUTE[:3])[1])
+
+
+@pytest.mark.parametrize("poor", [{"overlap": 0.5}, {"deleted": 0.5}])
+def test_poor_fills_score_nothing(poor, rods, monkeypatch):
+    fill = resegmented_edges.resegment_pair
+    monkeypatch.setattr(resegmented_edges, "resegment_pair", lambda *given: replace(fill(*given), **poor))
+    monkeypatch.setitem(contract.EXAMPLES, "resegmented_edges", SCORED | {"max_deleted": 0.02})
+    rows = rows_of(contract.chain((12, 15, 18), "resegmented_edges", stages=ROUTE[:3])[1])
+    assert rows
+    assert all(row[-1] == 0 for row in rows.values())
 
 
 def test_settings_that_cannot_work_are_refused():
