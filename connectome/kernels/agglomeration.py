@@ -30,7 +30,7 @@ Records = npt.NDArray[Any]
 MOST_EDGES = 192
 """Clusters with more edges are hubs: walking their list would cost more than look-ups."""
 LEAST_CANDIDATES = 16
-"""Room for candidates of a hub."""
+"""Room for candidates that every hub has at least."""
 MERGE = np.dtype([("score", np.uint64), ("low", np.int32), ("high", np.int32)])
 """A merged pair: its score and the labels of its two sides."""
 

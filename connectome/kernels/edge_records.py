@@ -81,7 +81,7 @@ def columns_of(
 
 @jit
 def score_all(records, levels, packed, tall, kind, quantile):
-    """Write each edge's score to ``score``."""
+    """Score every edge."""
     for edge in range(records.size):
         records[edge].score = score_of(records, edge, kind, quantile, levels, packed, tall)
 
