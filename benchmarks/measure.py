@@ -99,6 +99,7 @@ class Setting:
 class _Times:
     ours: list[float] = field(default_factory=list)
     peers: dict[str, list[float]] = field(default_factory=dict)
+    others: dict[str, list[float]] = field(default_factory=dict)
 
 
 def peak_of_ours(contest: Contest) -> int | None:
@@ -111,10 +112,32 @@ def peak_of_ours(contest: Contest) -> int | None:
 
 
 def measure(
-    case: str, given: str, contest: Contest, effort: Effort, setting: Setting, peak: int | None = None
+    case: str,
+    given: str,
+    contest: Contest,
+    effort: Effort,
+    setting: Setting,
+    peak: int | None = None,
+    others: Mapping[str, Contest] | None = None,
 ) -> list[Record]:
-    """Run a contest and return one record per peer (one of no peer where there is none); `peak` goes into them."""
-    result = contest.ours()  # compiles, or loads what is compiled
+    """Run a contest and return one record per peer (one of no peer where there is none).
+
+    Parameters
+    ----------
+    case, given : str
+        Names of the case and of the input.
+    contest : Contest
+    effort : Effort
+    setting : Setting
+    peak : int, optional
+        What `peak_of_ours` said of the contest.
+    others : mapping of str to Contest, optional
+        The same case on other inputs, by their names: our calls take turns with these, and the records say how
+        much slower a voxel is.
+    """
+    others = others or {}
+    for each in (*others.values(), contest):
+        result = each.ours()  # compiles, or loads what is compiled
     fragments, edges = contest.count(result) if contest.count else (None, None)
     score = contest.score(result) if contest.score else None
     del result
@@ -128,8 +151,14 @@ def measure(
         if contest.score and peer.less is None:
             peer_scores[peer.name] = contest.score(result)
         del result
-    times = _alternate(contest, effort)
+    times = _alternate(contest, others, effort)
     ours = times.ours
+    slowdown = {
+        name: statistics.median(
+            (a / contest.voxels) / (b / others[name].voxels) for a, b in zip(ours, taken, strict=True)
+        )
+        for name, taken in times.others.items()
+    }
 
     def record(peer: Peer | None) -> Record:
         theirs = times.peers[peer.name] if peer else []
@@ -164,6 +193,7 @@ def measure(
             bytes_per_voxel=None if peak is None else peak / contest.voxels,
             bytes_per_edge=peak / edges if peak is not None and edges else None,
             bandwidth_bytes_per_s=setting.bandwidth_bytes_per_s,
+            slowdown=slowdown or None,
             quality=quality,
             hardware=setting.hardware,
             commit=setting.commit,
@@ -175,8 +205,8 @@ def measure(
     return [record(peer) for peer in contest.peers] or [record(None)]
 
 
-def _alternate(contest: Contest, effort: Effort) -> _Times:
-    times = _Times(peers={peer.name: [] for peer in contest.peers})
+def _alternate(contest: Contest, others: Mapping[str, Contest], effort: Effort) -> _Times:
+    times = _Times(peers={peer.name: [] for peer in contest.peers}, others={name: [] for name in others})
     begin = time.perf_counter()
     while (
         (n := len(times.ours)) < min(2, effort.least)
@@ -184,6 +214,8 @@ def _alternate(contest: Contest, effort: Effort) -> _Times:
         or (n < effort.most and time.perf_counter() - begin < effort.seconds)
     ):
         times.ours.append(_seconds(contest.ours))
+        for name, other in others.items():
+            times.others[name].append(_seconds(other.ours))
         for peer in contest.peers:
             taken = _seconds(peer.call)
             times.peers[peer.name].append(taken - _seconds(peer.less) if peer.less else taken)

@@ -71,7 +71,7 @@ class Record(BaseModel):
     bandwidth_bytes_per_s: float
     """Copy bandwidth of one core, read and written bytes, measured in this run."""
     slowdown: dict[str, float] | None = None
-    """Our time per voxel relative to other inputs of the run: `fib25`, and an eighth or half of this one."""
+    """Our time per voxel relative to `fib25` and to an eighth or half of this input, in turn with them: medians."""
     quality: dict[str, Any] | None = None
     """Scores of both results against truth; null where there is no truth."""
     hardware: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.cases import CASES, Case
-from benchmarks.inputs import SOURCES, UnavailableError, Volume
+from benchmarks.inputs import ADVERSARIAL, SOURCES, Source, UnavailableError, Volume
 from benchmarks.measure import Contest, Effort, Setting, measure, peak_of_ours
 from benchmarks.records import Record
 
@@ -42,6 +42,7 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
     Our memory is measured first, for all of them.
     """
     peaks = _peaks(cases, inputs)
+    compared: dict[str, Volume] = {}
     for source in SOURCES:
         if source.name not in inputs:
             continue
@@ -58,7 +59,7 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
                         case.name, source.name, [], f"the case has no such input, but {', '.join(case.inputs)}"
                     )
             elif case.name in cases:
-                yield _run_case(case, volume, effort, setting, peaks.get((case.name, source.name)))
+                yield _run_case(case, volume, compared, effort, setting, peaks.get((case.name, source.name)))
         del volume
 
 
@@ -76,18 +77,33 @@ def _peaks(cases: Collection[str], inputs: Collection[str]) -> dict[tuple[str, s
     return peaks
 
 
-def _run_case(case: Case, volume: Volume, effort: Effort, setting: Setting, peak: int | None) -> Outcome:
+def _run_case(
+    case: Case, volume: Volume, compared: dict[str, Volume], effort: Effort, setting: Setting, peak: int | None
+) -> Outcome:
     try:
         contest = case.prepare(volume)
         if volume.source.smaller:
             contest = replace(contest, peers=[])  # the larger size tells how our time grows; peers take minutes
         contest, missing = _with_installed_peers(contest)
-        records = measure(case.name, volume.name, contest, effort, setting, peak)
+        others = _others(case, volume.source, compared)
+        records = measure(case.name, volume.name, contest, effort, setting, peak, others)
     except (UnavailableError, ImportError) as reason:
         return Outcome(case.name, volume.name, [], str(reason))
     except Exception:  # one broken case must not cost the others their figures
         return Outcome(case.name, volume.name, [], traceback.format_exc(), has_failed=True)
     return Outcome(case.name, volume.name, records, missing)
+
+
+def _others(case: Case, source: Source, compared: dict[str, Volume]) -> dict[str, Contest]:
+    """Prepare the case on what an input made to hurt is compared with; `compared` keeps the volumes."""
+    names = [REFERENCE, source.smaller] if source.name in ADVERSARIAL else []
+    others = {}
+    for each in SOURCES:
+        if each.name in names and each.name in case.inputs:
+            volume = compared.setdefault(each.name, Volume(each))
+            with suppress(UnavailableError):
+                others[each.name] = case.prepare(volume)
+    return others
 
 
 def _with_installed_peers(contest: Contest) -> tuple[Contest, str]:
@@ -100,19 +116,3 @@ def _with_installed_peers(contest: Contest) -> tuple[Contest, str]:
     peers = [peer for peer in contest.peers if peer.package not in missing]
     text = f"{', '.join(missing)} not installed: pip install -c constraints.txt -e '.[bench]'" if missing else ""
     return replace(contest, peers=peers), text
-
-
-def with_slowdown(records: list[Record]) -> list[Record]:
-    """Add our time per voxel relative to the network's affinities and to the same input with fewer voxels."""
-    smaller = {source.name: source.smaller for source in SOURCES}
-    per_voxel = {(record.case, record.input): record.ours_s / record.voxels for record in records}
-    result = []
-    for record in records:
-        others = [name for name in (REFERENCE, smaller.get(record.input)) if name and name != record.input]
-        slowdown = {
-            name: record.ours_s / record.voxels / per_voxel[record.case, name]
-            for name in others
-            if (record.case, name) in per_voxel
-        }
-        result.append(record.model_copy(update={"slowdown": slowdown or None}))
-    return result

@@ -103,14 +103,25 @@ def test_names_in_the_table_exist():
     assert all(source.smaller in names for source in SOURCES if source.smaller)
 
 
-def test_slowdown_compares_with_the_network_and_the_smaller_input():
-    (record,) = measure("fragments", "fib25", contest(peers=[]), EFFORT, SETTING)
-    slow = {"voxels": 1000, "ours_s": 3 * record.ours_s}
-    large = record.model_copy(update={"input": ADVERSARIAL[1], **slow})
-    half = record.model_copy(update={"input": ADVERSARIAL[0]})
-    done = suite.with_slowdown([record, half, large])
-    assert done[0].slowdown is None
-    assert done[2].slowdown == pytest.approx({"fib25": 3.0, ADVERSARIAL[0]: 3.0})
+def test_slowdown_is_timed_in_turn_with_other_inputs():
+    order = []
+    ours, other = contest(ours=lambda: order.append("ours"), peers=[]), contest(ours=lambda: order.append("other"))
+    (record,) = measure("fragments", "hub", ours, EFFORT, SETTING, others={"fib25": replace(other, voxels=2000)})
+    assert order == ["other", "ours"] + ["ours", "other"] * record.repeats
+    assert set(record.slowdown) == {"fib25"}
+    assert record.slowdown["fib25"] > 0
+    (record,) = measure("fragments", "hub", ours, EFFORT, SETTING)
+    assert record.slowdown is None
+
+
+def test_what_hurts_is_compared_with_the_network_and_the_smaller_input(monkeypatch):
+    large = replace(small(), name=ADVERSARIAL[0], smaller="noise-small")
+    monkeypatch.setattr(suite, "SOURCES", (small(), large))
+    monkeypatch.setattr(suite, "REFERENCE", "noise-small")
+    monkeypatch.setattr(suite, "CASES", (Case("one", lambda volume: contest(), ("noise-small", ADVERSARIAL[0])),))
+    easy, hard = suite.run(["one"], ["noise-small", ADVERSARIAL[0]], EFFORT, SETTING)
+    assert easy.records[0].slowdown is None
+    assert set(hard.records[0].slowdown) == {"noise-small"}
 
 
 def absent():
