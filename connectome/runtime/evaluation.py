@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,10 +93,10 @@ class Beside:
     def read(self, box: Box) -> tuple[Labels, Labels, npt.NDArray[np.bool_] | None]:
         """Return segments, truth, and where the mask counts."""
         here = box.relative_to(self.whole.start)
-        segments = _labels(self.segmentation.read(box))
+        segments = _labels(self.segmentation.read(box), "the segmentation")
         if self.rename is not None:
             segments = self.rename(segments)
-        truth = _labels(self.truth.read(here.shift(self.truth.box.start)))
+        truth = _labels(self.truth.read(here.shift(self.truth.box.start)), "the truth")
         return segments, truth, None if self.mask is None else self.mask.read(here.shift(self.mask.box.start)) != 0
 
     def read_known(self, box: Box) -> tuple[Labels, Labels]:
@@ -117,7 +118,7 @@ def open_beside(
     volumes = [(name, url, open_volume(url)) for name, url in names]
     whole = volumes[0][2].box
     for name, url, volume in volumes:
-        if volume.n_channels is not None or volume.dtype.kind not in "uib":
+        if volume.n_channels is not None or volume.dtype.kind not in ("uib" if name == "mask" else "ui"):
             channels = "" if volume.n_channels is None else f" with {volume.n_channels} channels"
             raise InputError(
                 f"{name} {url} holds {volume.dtype}{channels}, wanted are labels (z y x) of an integer type: "
@@ -215,5 +216,9 @@ def compare(
     return Compared(pairs, counts, beside.whole, beside.part)
 
 
-def _labels(array: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+def _labels(array: npt.NDArray[Any], what: str) -> npt.NDArray[np.uint64]:
+    if array.dtype.kind == "i" and array.size and (least := int(array.min())) < 0:
+        raise InputError(
+            f"{what} holds the label {least}, wanted are labels from 1 up, and 0 where nothing counts: write 0 for it"
+        )
     return array.astype(np.uint64, copy=False)

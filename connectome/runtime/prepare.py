@@ -270,7 +270,7 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
     if url is None:
         return
     source = open_source(url)
-    if tuple(source.shape) != domain.shape or source.n_channels is not None or source.dtype.kind not in "uib":
+    if tuple(source.shape) != domain.shape or source.n_channels is not None or source.dtype.kind not in "ui":
         raise InputError(
             f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape "
             f"{domain.shape}: give labels of the volume's shape, or leave dataset.truth out"

@@ -43,7 +43,8 @@ class DatasetSection(_Section):
     mask: str | None = None
     """Where there is something to segment (uint8, not 0), for stages that read a mask."""
     affinities: str | None = None
-    """Stored affinities (uint8, c z y x) to start from; the affinities stage is then left out."""
+    """Stored affinities (uint8, c z y x) to start from: of pairs along z, y and x; further channels are not read. The
+    affinities stage is then left out."""
     edges: str | None = None
     """A dataset to start from whose fragments and edges are made; stages before agglomeration are then left out."""
     truth: str | None = None
@@ -177,6 +178,8 @@ def apply_setting(content: dict[str, Any], setting: str) -> None:
     ``dataset.url=...``, ``grid.block=...`` and ``attempts=...`` address sections; any other first word
     is a stage's name.
     """
+    if "=" not in setting:
+        raise InputError(f"--set takes key.sub=value, got {setting!r}: add = and the value")
     first = setting.partition("=")[0].split(".")[0].strip()
     if first in Workflow.model_fields or "." not in setting.partition("=")[0]:
         set_value(content, setting)

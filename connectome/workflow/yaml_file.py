@@ -29,7 +29,16 @@ def parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(_sentence_of(error)) from error
+
+
+def _sentence_of(error: Exception) -> str:
+    """Say where and what, without the excerpt and the parser's own words for what it was doing."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    problem = " ".join(str(getattr(error, "problem", "") or "it cannot be read").split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def read_yaml(path: str | Path, kind: str = "file") -> Any:

@@ -47,3 +47,13 @@ def test_truth_or_mask_of_zeros_is_no_perfect_score(saved):
         evaluate(labels, nothing)
     with pytest.raises(InputError, match=r"or the mask .*nothing\.npy is 0"):
         evaluate(labels, labels, mask_url=nothing)
+
+
+def test_negative_labels_and_truth_of_yes_and_no_are_refused(saved):
+    labels, signed = saved("labels.npy", cubes(np.uint32)), cubes(np.int32)
+    signed[0, 0, 0] = -1
+    with pytest.raises(InputError, match=r"the truth holds the label -1, .* write 0 for it"):
+        evaluate(labels, saved("signed.npy", signed))
+    with pytest.raises(InputError, match=r"truth .*bool\.npy holds bool, wanted are labels"):
+        evaluate(labels, saved("bool.npy", cubes(np.uint32) > 9))
+    assert evaluate(labels, labels, mask_url=saved("bool.npy", cubes(np.uint32) > 9)).voi == 0

@@ -86,7 +86,8 @@ def test_settings(setting, value):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("grid.block", "key.sub=value"),
+        ("grid.block", "key.sub=value, got 'grid.block'"),
+        ("fragments.low", "key.sub=value, got 'fragments.low'"),
         ("fragmints.low=3", "no section and no stage of this workflow .did you mean 'fragments'"),
         ("grid.block.deep=3", "holds a value, not keys"),
     ],
@@ -100,7 +101,7 @@ def test_missing_and_broken_files(tmp_path):
     with pytest.raises(InputError, match="there is no file"):
         Workflow.load(str(tmp_path / "none.yaml"))
     (tmp_path / "broken.yaml").write_text("a: [1, 2\n  b: }")
-    with pytest.raises(InputError, match="is not YAML"):
+    with pytest.raises(InputError, match=r"is not YAML: line 2, column 4: expected ',' or '\]', but got ':'$"):
         Workflow.load(str(tmp_path / "broken.yaml"))
     (tmp_path / "twice.yaml").write_text("grid: {}\ndataset:\n  url: a\n  url: b")
     with pytest.raises(InputError, match="is not YAML: line 4 has the key 'url' again: keep one"):
