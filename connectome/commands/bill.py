@@ -60,7 +60,10 @@ def estimate(
     prices: options.PriceTable = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Predict time and cost of a larger volume from the receipts of smaller runs."""
+    """Predict time and cost of a larger volume from the receipts of smaller runs.
+
+    A workflow that gives no volume takes that of the first run.
+    """
     from connectome.runtime.estimate import PastRun
     from connectome.runtime.estimate import estimate as estimate_run
     from connectome.runtime.pools import pools_of
@@ -68,16 +71,15 @@ def estimate(
     from connectome.runtime.prices import Prices
     from connectome.workflow.workflow import Workflow
 
-    parsed, table, size = (
-        Workflow.load(workflow, settings or []),
-        Prices.load(prices),
-        options.shape_of(shape, "--shape"),
-    )
+    table, size = Prices.load(prices), options.shape_of(shape, "--shape")
+    past = [PastRun.read(url) for url in runs or []]
+    like = past[0].plan.workflow.dataset if past else None
+    parsed = Workflow.load(workflow, settings or [], like)
     pools = pools_of(options.workers_of(pool, "--pool"))
     workers = {name: each.minimum for name, each in pools.items() if each.minimum == each.maximum}
     if len(workers) < len(pools) or min(workers.values()) < 1:
         raise InputError(f"--pool takes numbers of 1 and more, got {pool!r}")
-    past = [PastRun.read(url) for url in runs or [parsed.dataset.url]]
+    past = past or [PastRun.read(parsed.dataset.url)]
     found = estimate_run(plan_workflow(parsed, size), workers, past, table)
     if as_json:
         print(json.dumps(found))

@@ -38,6 +38,11 @@ CLOSE_S = 60
 """How long workers may take to end. A second will do; on a machine that is busy with other work, not."""
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell what Dask's scheduler logs from what the engine tells, and mends, itself: that a task's worker died."""
+    return "marked as failed because" not in str(record.msg)
+
+
 class Cluster:
     """Worker processes on this machine, and their scheduler in this process.
 
@@ -52,6 +57,7 @@ class Cluster:
     def __init__(self, pools: Mapping[str, int], *, is_secure: bool = False) -> None:
         self._scratch = scratch_folder("connectome-dask-")
         self.security = Security.temporary() if is_secure else Security(require_encryption=False)
+        logging.getLogger("distributed.scheduler").addFilter(_is_news)
         with dask.config.set(SETTINGS):
             self._cluster = self._started(pools)
 
