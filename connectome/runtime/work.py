@@ -9,7 +9,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from connectome.stages.stage import Columns, TableArtifact, VolumeArtifact
 from connectome.store.dataset import Dataset
 from connectome.store.ledger import Receipt, joined
 from connectome.store.mips import pooling_steps, write_levels, write_pooled
+from connectome.store.table import read_parts, write_parts
 from connectome.store.traffic import snapshot
 from connectome.store.volume import Volume
 from connectome.workflow.plan import Pass, Plan, Task
@@ -153,20 +154,19 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> bool:
     """Run a block and tell whether it is empty: it has volumes, and they hold zeros alone."""
     stage, block = each.stage, plan.block(task)
     assert isinstance(stage, BlockStage)
-    inputs: dict[str, Any] = {}
+    written = [plan.writers[name][1] for name in stage.inputs if name in plan.writers]
+    inputs: dict[str, Any] = {**_read_tables(dataset, [a for a in written if isinstance(a, TableArtifact)], 0, task)}
     for name in stage.inputs:
-        writer = plan.writers.get(name)
-        if writer is not None and isinstance(writer[1], TableArtifact):
-            inputs[name] = _read_columns(dataset, writer[1], 0, task)
+        if name in inputs:
+            continue
+        # A chunk of ours that is missing is an error; a foreign volume may leave out empty ones.
+        volume = _open(plan.external.get(name) or dataset.volume_url(name))
+        box, writer = stage.read_box(name, block), plan.writers.get(name)
+        if writer is not None and writer[0] is each:
+            array = _read_beside(volume, box, block.write_box)
         else:
-            # A chunk of ours that is missing is an error; a foreign volume may leave out empty ones.
-            volume = _open(plan.external.get(name) or dataset.volume_url(name))
-            box = stage.read_box(name, block)
-            if writer is not None and writer[0] is each:
-                array = _read_beside(volume, box, block.write_box)
-            else:
-                array = volume.read(box, must_exist=name not in plan.external)
-            inputs[name] = array[:3] if array.ndim == 4 else array
+            array = volume.read(box, must_exist=name not in plan.external)
+        inputs[name] = array[:3] if array.ndim == 4 else array
     volumes = {a.name: _open(dataset.volume_url(a.name)) for a in stage.outputs if isinstance(a, VolumeArtifact)}
     if stage.process_levels is None:
         outputs = stage.process(block, **inputs)
@@ -175,9 +175,9 @@ def _run_block(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> bool:
         outputs = stage.process_levels(block, list(chain.from_iterable(pooling_steps(volume))), **inputs)
     dataset.check_held()
     is_empty = bool(volumes)
+    _write_tables(dataset, [a for a in stage.outputs if isinstance(a, TableArtifact)], task, outputs)
     for artifact in stage.outputs:
         if isinstance(artifact, TableArtifact):
-            _write_columns(dataset, artifact, task, outputs)
             continue
         volume, made = volumes[artifact.name], outputs[artifact.name]
         if isinstance(made, list):
@@ -212,21 +212,16 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     children: list[tuple[Box, Mapping[str, Columns]]] = []
     if task.level == 0:
         given = Dataset(plan.edges_url) if plan.edges_url else dataset
-        leaf = {name: _read_columns(given, plan.table(name), 0, task) for name in stage.inputs}
-        children.append((each.box(task), leaf))
+        children.append((each.box(task), _read_tables(given, [plan.table(name) for name in stage.inputs], 0, task)))
     else:
-        for index in each.children(task.level, task.index):
-            child = Task(task.stage, task.level - 1, index)
-            tables = {
-                name: _read_columns(dataset, declared[carried], child.level, child)
-                for name, carried in zip(stage.inputs, stage.carried, strict=True)
-            }
-            children.append((each.box(child), tables))
+        below = [Task(task.stage, task.level - 1, index) for index in each.children(task.level, task.index)]
+        carried = [declared[name] for name in stage.carried]
+        found = iter(_read_parts(dataset, [(table, child) for child in below for table in carried]))
+        children = [(each.box(child), {name: next(found) for name in stage.inputs}) for child in below]
     outputs = stage.reduce(each.box(task), children, plan.domain)
     dataset.check_held()
-    for name, artifact in declared.items():
-        if name not in stage.expanded and name not in stage.stepped:
-            _write_columns(dataset, artifact, task, outputs)
+    made = [table for name, table in declared.items() if name not in stage.expanded and name not in stage.stepped]
+    _write_tables(dataset, made, task, outputs)
 
 
 def _run_step(dataset: Dataset, each: Pass, task: Task) -> None:
@@ -234,45 +229,52 @@ def _run_step(dataset: Dataset, each: Pass, task: Task) -> None:
     assert isinstance(stage, TreeStage)
     assert steps is not None
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
+    parts = list(steps.reads(task.level, task.index))
+    sources = [(declared[part.table], Task(task.stage, part.level, part.position)) for part in parts]
     inputs: dict[str, list[Columns]] = {}
-    for part in steps.reads(task.level, task.index):
-        source = Task(task.stage, part.level, part.position)
-        columns = _read_columns(dataset, declared[part.table], part.level, source)
+    for part, columns in zip(parts, _read_parts(dataset, sources), strict=True):
         inputs.setdefault(part.table, []).append(columns)
     shard = (steps.number(task.index), math.prod(steps.shape))
     made = stage.step(steps.phase(task.level), steps.round_of(task.level), shard, inputs)
     dataset.check_held()
-    for name in made:
-        _write_columns(dataset, declared[name], task, made)
+    _write_tables(dataset, [declared[name] for name in made], task, made)
 
 
 def _run_expand(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
     stage = each.stage
     assert isinstance(stage, TreeStage)
     declared = {artifact.name: artifact for artifact in stage.outputs if isinstance(artifact, TableArtifact)}
-    own = {name: _read_columns(dataset, declared[name], task.level, task) for name in stage.kept}
+    own = _read_tables(dataset, [declared[name] for name in stage.kept], task.level, task)
     above = None
     if task.level < each.top_level:
         parent = each.parent(task)
-        above = {name: _read_columns(dataset, declared[name], parent.level, parent) for name in stage.expanded}
+        above = _read_tables(dataset, [declared[name] for name in stage.expanded], parent.level, parent)
     elif each.steps:
-        last = each.steps.last_level
-        above = dict.fromkeys(stage.expanded, _read_columns(dataset, declared[stage.stepped[0]], last, task))
+        (last,) = _read_parts(dataset, [(declared[stage.stepped[0]], replace(task, level=each.steps.last_level))])
+        above = dict.fromkeys(stage.expanded, last)
     outputs = stage.expand(each.box(task), own, above, plan.domain)
     dataset.check_held()
-    for name in stage.expanded:
-        _write_columns(dataset, declared[name], task, outputs)
+    _write_tables(dataset, [declared[name] for name in stage.expanded], task, outputs)
 
 
-def _read_columns(dataset: Dataset, artifact: TableArtifact, level: int, task: Task) -> Columns:
-    return dataset.table(artifact.name, artifact.columns).read_part(level, task.index)
+def _read_tables(dataset: Dataset, tables: Sequence[TableArtifact], level: int, task: Task) -> dict[str, Columns]:
+    """Read a task's parts of several tables at a level, by the tables' names."""
+    at = replace(task, level=level)
+    return dict(zip((each.name for each in tables), _read_parts(dataset, [(t, at) for t in tables]), strict=True))
 
 
-def _write_columns(dataset: Dataset, artifact: TableArtifact, task: Task, outputs: Mapping[str, Any]) -> None:
-    columns = outputs[artifact.name]
-    if set(columns) != set(artifact.columns):
-        raise RuntimeError(f"{task} wrote columns {sorted(columns)} to {artifact.name}, not {sorted(artifact.columns)}")
-    dataset.table(artifact.name, artifact.columns).write_part(task.level, task.index, columns)
+def _read_parts(dataset: Dataset, parts: Sequence[tuple[TableArtifact, Task]]) -> list[Columns]:
+    return read_parts([(dataset.table(each.name, each.columns), task.level, task.index) for each, task in parts])
+
+
+def _write_tables(dataset: Dataset, tables: Sequence[TableArtifact], task: Task, outputs: Mapping[str, Any]) -> None:
+    for each in tables:
+        columns = outputs[each.name]
+        if set(columns) != set(each.columns):
+            raise RuntimeError(f"{task} wrote columns {sorted(columns)} to {each.name}, not {sorted(each.columns)}")
+    write_parts(
+        [(dataset.table(each.name, each.columns), task.level, task.index, outputs[each.name]) for each in tables]
+    )
 
 
 def _checked(artifact: VolumeArtifact, array: np.ndarray[Any, Any], box: Box) -> np.ndarray[Any, Any]:

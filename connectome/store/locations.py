@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,31 @@ def _folder(root: str, path: str) -> str:
 
 def open_keys(url: str) -> Any:
     """Open the key-value store below `url`."""
+    if scheme_of(url) == "file":
+        return _open_folder(_absolute(url))
+    return ts.KvStore.open(kvstore_spec(url), context=context()).result()
+
+
+@functools.lru_cache(maxsize=256)
+def _open_folder(url: str) -> Any:
+    """Open keys on disk once: to open takes as long as to read one. Of others the address may change meanwhile."""
     return ts.KvStore.open(kvstore_spec(url), context=context()).result()
 
 
 def read_key(url: str, key: str) -> bytes | None:
     """Return the bytes of `key` below `url`, or None where there is no such key."""
+    return read_keys([(url, key)])[0]
+
+
+def read_keys(keys: Sequence[tuple[str, str]]) -> list[bytes | None]:
+    """Return the bytes of several (url, key), asked for together: a store far away answers each in its time."""
+    asked = [(url, key, open_keys(url).read(key)) for url, key in keys]
+    return [_answer(url, key, future) for url, key, future in asked]
+
+
+def _answer(url: str, key: str, future: Any) -> bytes | None:
     try:
-        answer = open_keys(url).read(key).result()
+        answer = future.result()
     except STORE_ERRORS as error:
         if _is_absence(url, error):
             return None
@@ -148,12 +167,23 @@ def read_key(url: str, key: str) -> bytes | None:
 
 def write_key(url: str, key: str, value: bytes) -> None:
     """Write `value` at `key` below `url`."""
-    if scheme_of(url) in READ_ONLY:
-        raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
-    try:
-        open_keys(url).write(key, value).result()
-    except STORE_ERRORS as error:
-        raise write_error(url, error) from error
+    write_keys([(url, key, value)])
+
+
+def write_keys(items: Sequence[tuple[str, str, bytes]]) -> None:
+    """Write several (url, key, value) together, and wait for all of them whatever becomes of one."""
+    for url, _, _ in items:
+        if scheme_of(url) in READ_ONLY:
+            raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
+    sent = [(url, open_keys(url).write(key, value)) for url, key, value in items]
+    failed: list[tuple[InputError, Exception]] = []
+    for url, future in sent:
+        try:
+            future.result()
+        except STORE_ERRORS as error:
+            failed.append((write_error(url, error), error))
+    for sentence, cause in failed:
+        raise sentence from cause
 
 
 def list_keys(url: str) -> list[str]:
