@@ -102,13 +102,35 @@ class _Times:
     others: dict[str, list[float]] = field(default_factory=dict)
 
 
-def peak_of_ours(contest: Contest) -> int | None:
-    """Measure what our call takes at most beyond its inputs; called before any peer runs.
+@dataclass(frozen=True)
+class Look:
+    """What is known of our result before anything is timed.
 
-    Peers leave holes in the heap that later calls fill and that the allocator cannot hand back.
+    Attributes
+    ----------
+    peak_bytes : int or None
+        What our call takes at most beyond its inputs; None where the system does not tell.
+    fragments, edges : int or None
+    score : mapping of str to float, or None
     """
-    contest.ours()  # compiles, or loads what is compiled
-    return peak_of(contest.ours)[1]
+
+    peak_bytes: int | None
+    fragments: int | None
+    edges: int | None
+    score: Mapping[str, float] | None
+
+
+def look(contest: Contest, *, is_compiled: bool = False) -> Look:
+    """Measure our memory, and judge our result; called before any peer runs.
+
+    Peers leave holes in the heap that later calls fill and that the allocator cannot hand back. Where the case
+    `is_compiled` already, one call is enough.
+    """
+    if not is_compiled:
+        contest.ours()
+    result, peak = peak_of(contest.ours)
+    fragments, edges = contest.count(result) if contest.count else (None, None)
+    return Look(peak, fragments, edges, contest.score(result) if contest.score else None)
 
 
 def measure(
@@ -117,7 +139,7 @@ def measure(
     contest: Contest,
     effort: Effort,
     setting: Setting,
-    peak: int | None = None,
+    seen: Look | None = None,
     others: Mapping[str, Contest] | None = None,
 ) -> list[Record]:
     """Run a contest and return one record per peer (one of no peer where there is none).
@@ -129,28 +151,25 @@ def measure(
     contest : Contest
     effort : Effort
     setting : Setting
-    peak : int, optional
-        What `peak_of_ours` said of the contest.
+    seen : Look, optional
+        What `look` said of the contest.
     others : mapping of str to Contest, optional
         The same case on other inputs, by their names: our calls take turns with these, and the records say how
         much slower a voxel is.
     """
-    others = others or {}
-    for each in (*others.values(), contest):
-        result = each.ours()  # compiles, or loads what is compiled
-    fragments, edges = contest.count(result) if contest.count else (None, None)
-    score = contest.score(result) if contest.score else None
-    del result
-    peer_peaks: dict[str, int | None] = {}
-    peer_scores: dict[str, Mapping[str, float]] = {}
+    seen, others = seen or look(contest), others or {}
+    fragments, edges, score, peak = seen.fragments, seen.edges, seen.score, seen.peak_bytes
+    peer_peaks: dict[Call, int | None] = {}
+    peer_scores: dict[Call, Mapping[str, float]] = {}
     for peer in contest.peers:
         with silence():
-            result, peer_peaks[peer.name] = peak_of(peer.call)
+            if peer.call not in peer_peaks:
+                result, peer_peaks[peer.call] = peak_of(peer.call)
+                if contest.score and peer.less is None:
+                    peer_scores[peer.call] = contest.score(result)
+                del result
             if peer.less:
                 peer.less()
-        if contest.score and peer.less is None:
-            peer_scores[peer.name] = contest.score(result)
-        del result
     times = _alternate(contest, others, effort)
     ours = times.ours
     slowdown = {
@@ -167,7 +186,7 @@ def measure(
         packages = ["numba", "numpy", *([peer.package] if peer else [])]
         quality = None
         if score is not None:
-            quality = {"ours": score, "peer": peer_scores.get(peer.name) if peer else None}
+            quality = {"ours": score, "peer": peer_scores.get(peer.call) if peer else None}
         return Record(
             case=case,
             input=given,
@@ -189,7 +208,7 @@ def measure(
             voxels_per_core_hour=3600 * contest.voxels / median,
             bytes_moved=contest.bytes_moved,
             peak_bytes=peak,
-            peer_peak_bytes=peer_peaks[peer.name] if peer else None,
+            peer_peak_bytes=peer_peaks[peer.call] if peer else None,
             bytes_per_voxel=None if peak is None else peak / contest.voxels,
             bytes_per_edge=peak / edges if peak is not None and edges else None,
             bandwidth_bytes_per_s=setting.bandwidth_bytes_per_s,
@@ -216,9 +235,11 @@ def _alternate(contest: Contest, others: Mapping[str, Contest], effort: Effort) 
         times.ours.append(_seconds(contest.ours))
         for name, other in others.items():
             times.others[name].append(_seconds(other.ours))
+        taken: dict[Call, float] = {}  # peers that share a call share its time
         for peer in contest.peers:
-            taken = _seconds(peer.call)
-            times.peers[peer.name].append(taken - _seconds(peer.less) if peer.less else taken)
+            if peer.call not in taken:
+                taken[peer.call] = _seconds(peer.call)
+            times.peers[peer.name].append(taken[peer.call] - (_seconds(peer.less) if peer.less else 0))
     return times
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.cases import CASES, Case
 from benchmarks.inputs import ADVERSARIAL, SOURCES, Source, UnavailableError, Volume
-from benchmarks.measure import Contest, Effort, Setting, measure, peak_of_ours
+from benchmarks.measure import Contest, Effort, Look, Setting, look, measure
 from benchmarks.records import Record
 
 REFERENCE = "fib25"
@@ -41,7 +41,7 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
 
     Our memory is measured first, for all of them.
     """
-    peaks = _peaks(cases, inputs)
+    looks = _looks(cases, inputs)
     compared: dict[str, Volume] = {}
     for source in SOURCES:
         if source.name not in inputs:
@@ -59,26 +59,28 @@ def run(cases: Collection[str], inputs: Collection[str], effort: Effort, setting
                         case.name, source.name, [], f"the case has no such input, but {', '.join(case.inputs)}"
                     )
             elif case.name in cases:
-                yield _run_case(case, volume, compared, effort, setting, peaks.get((case.name, source.name)))
+                yield _run_case(case, volume, compared, effort, setting, looks.get((case.name, source.name)))
         del volume
 
 
-def _peaks(cases: Collection[str], inputs: Collection[str]) -> dict[tuple[str, str], int | None]:
-    """Measure our memory by case and input; what breaks here is told when it is timed."""
-    peaks = {}
+def _looks(cases: Collection[str], inputs: Collection[str]) -> dict[tuple[str, str], Look]:
+    """Look at our results by case and input; what breaks here is told when it is timed."""
+    looks: dict[tuple[str, str], Look] = {}
+    compiled: set[str] = set()
     for source in SOURCES:
         if source.name in inputs:
             volume = Volume(source)
             for case in CASES:
                 if case.name in cases and source.name in case.inputs:
                     with suppress(Exception):
-                        peaks[case.name, source.name] = peak_of_ours(case.prepare(volume))
+                        looks[case.name, source.name] = look(case.prepare(volume), is_compiled=case.name in compiled)
+                        compiled.add(case.name)
             del volume
-    return peaks
+    return looks
 
 
 def _run_case(
-    case: Case, volume: Volume, compared: dict[str, Volume], effort: Effort, setting: Setting, peak: int | None
+    case: Case, volume: Volume, compared: dict[str, Volume], effort: Effort, setting: Setting, seen: Look | None
 ) -> Outcome:
     try:
         contest = case.prepare(volume)
@@ -86,7 +88,7 @@ def _run_case(
             contest = replace(contest, peers=[])  # the larger size tells how our time grows; peers take minutes
         contest, missing = _with_installed_peers(contest)
         others = _others(case, volume.source, compared)
-        records = measure(case.name, volume.name, contest, effort, setting, peak, others)
+        records = measure(case.name, volume.name, contest, effort, setting, seen, others)
     except (UnavailableError, ImportError) as reason:
         return Outcome(case.name, volume.name, [], str(reason))
     except Exception:  # one broken case must not cost the others their figures

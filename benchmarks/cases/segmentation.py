@@ -37,12 +37,15 @@ def fragments(volume: Volume) -> Contest:
     def own_fragments() -> Labels:
         return waterz(volume, 0.0)
 
+    def whole() -> Labels:
+        return waterz(volume, 0.0)
+
     peers = [
-        Peer("waterz", "waterz", lambda: waterz(volume, 0.0), note="waterz at threshold 0 includes its region graph."),
+        Peer("waterz", "waterz", whole, note="waterz at threshold 0 includes its region graph."),
         Peer(
             "waterz-watershed",
             "waterz",
-            lambda: waterz(volume, 0.0),
+            whole,
             less=lambda: waterz(volume, 0.0, fragments=own_fragments()),
             note="Difference of two calls: the whole, and with its own fragments given; memory is of the whole.",
         ),

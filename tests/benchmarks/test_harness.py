@@ -11,7 +11,7 @@ from benchmarks import machine, records, suite
 from benchmarks.cases import CASES, Case
 from benchmarks.derivation import LONG_RANGE, NEAREST, Appearance, derive_affinities
 from benchmarks.inputs import ADVERSARIAL, SOURCES, Source, UnavailableError, Volume
-from benchmarks.measure import Contest, Effort, Peer, Setting, measure
+from benchmarks.measure import Contest, Effort, Peer, Setting, look, measure
 from tests.conftest import ROOT
 
 SETTING = Setting("a processor", "abc1234", 1e10)
@@ -107,11 +107,24 @@ def test_slowdown_is_timed_in_turn_with_other_inputs():
     order = []
     ours, other = contest(ours=lambda: order.append("ours"), peers=[]), contest(ours=lambda: order.append("other"))
     (record,) = measure("fragments", "hub", ours, EFFORT, SETTING, others={"fib25": replace(other, voxels=2000)})
-    assert order == ["other", "ours"] + ["ours", "other"] * record.repeats
+    assert order == ["ours", "ours"] + ["ours", "other"] * record.repeats
     assert set(record.slowdown) == {"fib25"}
     assert record.slowdown["fib25"] > 0
     (record,) = measure("fragments", "hub", ours, EFFORT, SETTING)
     assert record.slowdown is None
+
+
+def test_what_was_seen_is_not_made_again_and_peers_share_a_call():
+    order = []
+    whole = lambda: order.append("whole")  # noqa: E731
+    peers = [Peer("whole", "numpy", whole), Peer("part", "numpy", whole, less=lambda: order.append("rest"))]
+    ready = contest(ours=lambda: order.append("ours"), peers=peers, count=lambda _: (7, 9))
+    seen = look(ready, is_compiled=True)
+    assert (order, seen.fragments, seen.edges) == (["ours"], 7, 9)
+    first, second = measure("fragments", "noise", ready, replace(EFFORT, least=1, most=1), SETTING, seen)
+    assert order == ["ours", "whole", "rest", "ours", "whole", "rest"]
+    assert (first.fragments, first.peak_bytes, second.peer) == (7, seen.peak_bytes, "part")
+    assert second.peer_s < first.peer_s
 
 
 def test_what_hurts_is_compared_with_the_network_and_the_smaller_input(monkeypatch):
