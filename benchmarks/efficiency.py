@@ -1,7 +1,8 @@
 """`python -m benchmarks.efficiency`: what a second worker brings, and what 1,000 workers wait for the scheduler.
 
-First, stages that need no accelerator run from stored affinities with 1 and with 2 worker processes in turn, which
-have begun already; the best of several repeats counts. Every worker is kept on a core of its own, as a pod with one
+First, stages that need no accelerator run from stored affinities (of mirrored tissue, in blocks of 128^3 as the example
+workflows have them) with 1 and with 2 worker processes in turn, which have begun already; the best of several repeats
+counts. Every worker is kept on a core of its own, as a pod with one
 processor is: a worker alone would take some of a second core too, for threads that compress and write. Driver and
 scheduler may use what workers leave. Other work on the machine takes from the second worker: `efficiency_processor`
 leaves it out, being the processor seconds of the same work (1 to 2 workers) times the share of time that workers were
@@ -33,6 +34,7 @@ import psutil
 from distributed import Client, Worker
 
 from benchmarks.machine import ROOT, commit, hardware
+from benchmarks.mirrored_tissue import MirroredTissue, write_tile
 from connectome.geometry import Block, Box
 from connectome.runtime.cluster import SETTINGS, Cluster, one_cluster
 from connectome.runtime.dask import DaskRunner
@@ -85,14 +87,18 @@ class Sleep(BlockStage):
 
 
 def second_worker(folder: Path, size: int, repeats: int) -> dict[str, Any]:
-    """Compare 1 with 2 worker processes on a phantom of `size` voxels along each axis, in 64 blocks."""
-    stages = [
-        {"stage": "phantom", "shape": (size,) * 3, "voxel_size_nm": (10, 10, 10), "seed": 0},
-        {"stage": "affinities", "network": "phantom"},
-    ]
-    block = size // 4
-    _run(folder / "image", stages, "dask", block)
-    affinities = str(folder / "image" / "volumes" / "affinities")
+    """Compare 1 with 2 worker processes on tissue of `size` voxels along each axis, in 64 blocks."""
+    block, tile = size // 4, folder / "tile.npy"
+    folder.mkdir(exist_ok=True)
+    write_tile(tile, size // 2)
+    registry()["mirrored_tissue"] = MirroredTissue
+    _run(
+        folder / "tissue",
+        [{"stage": "mirrored_tissue", "tile": str(tile), "shape": (size,) * 3}],
+        "serial",
+        block,
+    )
+    affinities = str(folder / "tissue" / "volumes" / "affinities")
     taken: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     load = []
     with one_cluster("dask", 1) as one, one_cluster("dask", 2) as two:
@@ -270,7 +276,7 @@ async def serve(address: str, n_workers: int) -> None:
 def main() -> int:
     """Measure, and print one line of JSON for each part; 1 where one is not as it must be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.efficiency", description=__doc__)
-    parser.add_argument("--size", type=int, default=384, help="voxels of the phantom along each axis")
+    parser.add_argument("--size", type=int, default=512, help="voxels along each axis, in 64 blocks")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=4, help="that the simulated workers share")

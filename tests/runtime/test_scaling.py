@@ -1,6 +1,7 @@
 """Scaling: with hysteresis in steps of a clock, and with a real cluster whose workers come and go."""
 
 import io
+import os
 from collections import Counter
 
 import dask
@@ -125,7 +126,9 @@ def test_workers_that_come_later_have_the_same_settings():
         with Client(cluster.address, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
             found = client.run(lambda: {key: dask.config.get(key) for key in SETTINGS})
+            heaps = client.run(lambda: (os.environ.get("MALLOC_TRIM_THRESHOLD_"), os.environ["MALLOC_ARENA_MAX"]))
     assert list(found.values()) == [SETTINGS, SETTINGS]
+    assert list(heaps.values()) == [(None, "1")] * 2  # else every array comes as fresh pages from the system
 
 
 def test_limits_are_read_and_checked(stored_affinities, tmp_path):
