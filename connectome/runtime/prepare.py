@@ -25,7 +25,7 @@ from connectome.stages.stage import VolumeArtifact, VoxelSize
 from connectome.store.dataset import Dataset
 from connectome.store.ingest import ingest
 from connectome.store.locations import Location, read_key, scheme_of
-from connectome.store.pyramid import pyramid_factors
+from connectome.store.pyramid import CHUNK, SMALL_CHUNK, pyramid_factors
 from connectome.store.slabs import Source
 from connectome.store.sources import is_foreign, open_source, open_volume
 from connectome.store.volume import Volume, is_volume
@@ -323,6 +323,7 @@ def _create_volumes(plan: Plan, dataset: Dataset) -> None:
             n_channels=artifact.n_channels,
             write_shape=block,
             factors=factors,
+            chunk=CHUNK if artifact.pyramid else SMALL_CHUNK,
             delete_existing=True,
             is_finished=False,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from connectome.geometry import Box, Triple, as_triple
 from connectome.store.locations import Spec, StoreError, kvstore_spec
-from connectome.store.pyramid import level_box
+from connectome.store.pyramid import CHUNK, level_box
 
 VoxelSize = tuple[float, float, float]
 Kind = Literal["image", "segmentation"]
@@ -53,6 +53,8 @@ class Request:
     factors: Sequence[Triple] = ((1, 1, 1),)
     kind: Kind = "image"
     encoding: str | None = None
+    chunk: int = CHUNK
+    """Extent of a chunk inside a shard, at most."""
 
     def level_size_nm(self, factor: Triple) -> VoxelSize:
         """Return the voxel size of a level."""

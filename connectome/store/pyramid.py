@@ -10,6 +10,9 @@ from connectome.geometry import Box, Triple, as_triple
 from connectome.store.locations import StoreError
 
 CHUNK = 64
+"""Extent of a chunk inside a shard, of volumes that people look at."""
+SMALL_CHUNK = 32
+"""The same of volumes that stages alone read: what a block reads beside itself is decoded in whole chunks."""
 SMALLEST_CHUNK = 16
 
 
@@ -82,26 +85,26 @@ def level_box(box: Box, factor: Triple) -> Box:
     return Box.of_shape(level_shape(box.shape, factor)).shift(start)
 
 
-def chunk_extent(extent: int) -> int:
-    """Return the chunk inside a shard: the largest divisor up to 64, or all where it is below 16."""
-    divisor = next(d for d in range(min(CHUNK, extent), 0, -1) if extent % d == 0)
+def chunk_extent(extent: int, most: int = CHUNK) -> int:
+    """Return the chunk inside a shard: the largest divisor up to `most`, or all where it is below 16."""
+    divisor = next(d for d in range(min(most, extent), 0, -1) if extent % d == 0)
     return divisor if divisor >= SMALLEST_CHUNK else extent
 
 
-def shard_shape(shape: Triple, write_shape: Triple, factor: Triple) -> tuple[Triple, Triple]:
+def shard_shape(shape: Triple, write_shape: Triple, factor: Triple, most: int = CHUNK) -> tuple[Triple, Triple]:
     """Return (shard, chunk) of a level of a volume of `shape` that is written by blocks of `write_shape`.
 
     An axis that one block covers has no boundary to respect: its shard is rounded up to whole chunks of
-    64, so that no extent, however prime, makes chunks as long as the axis.
+    `most`, so that no extent, however prime, makes chunks as long as the axis.
     """
     shards, chunks = [], []
     for extent, write, f in zip(shape, write_shape, factor, strict=True):
         pooled = -(-extent // f)
         if write >= extent:
-            chunk = min(CHUNK, pooled)
+            chunk = min(most, pooled)
             shards.append(-(-pooled // chunk) * chunk)
         else:
-            chunk = chunk_extent(write // f)
+            chunk = chunk_extent(write // f, most)
             shards.append(write // f)
         chunks.append(chunk)
     return as_triple(shards), as_triple(chunks)

@@ -15,7 +15,8 @@ COUNTERS = {
     f"tensorstore_kvstore_{store}_{name}": field
     for store in STORES
     for name, field in {
-        "read": "requests_read",
+        # Sent to the store, those for neighbouring parts of a shard together; `read` counts what was asked for.
+        "batch_read": "requests_read",
         "write": "requests_written",
         # Listings are charged as writes by Google and Amazon; a deletion is counted as a write.
         "list": "requests_written",

@@ -33,7 +33,7 @@ from connectome.store.locations import (
     write_key,
 )
 from connectome.store.names import no_such_array
-from connectome.store.pyramid import check_factors, pyramid_factors
+from connectome.store.pyramid import CHUNK, check_factors, pyramid_factors
 from connectome.store.retries import reason_of
 
 INCOMPLETE = ".incomplete"
@@ -79,6 +79,7 @@ class Volume:
         format: str = "ome-zarr-0.5",  # noqa: A002
         kind: Kind | None = None,
         encoding: str | None = None,
+        chunk: int = CHUNK,
         delete_existing: bool = False,
         is_finished: bool = True,
     ) -> Volume:
@@ -86,7 +87,8 @@ class Volume:
 
         `factors` are the cumulative pooling factors of the levels, from (1, 1, 1); or `n_levels` takes
         the first ones of `pyramid_factors`. Precomputed alone knows a `kind` (by default integers wider
-        than 16 bits are a segmentation) and an `encoding`: raw, jpeg or compressed_segmentation.
+        than 16 bits are a segmentation) and an `encoding`: raw, jpeg or compressed_segmentation. Shards
+        of zarr v3 have chunks of `chunk` voxels along an axis at most.
         With `is_finished=False` nobody can open the volume before `finish` is called. The place must be
         empty, or that of an unfinished volume, which is deleted.
         """
@@ -108,7 +110,7 @@ class Volume:
         voxel_type = np.dtype(dtype)
         is_labels = is_label_type(voxel_type) and n_channels is None
         kind = kind or ("segmentation" if is_labels else "image")
-        request = Request(box, voxel_type, size, n_channels, block, tuple(factors), kind, encoding)
+        request = Request(box, voxel_type, size, n_channels, block, tuple(factors), kind, encoding, chunk)
         blueprint = CREATE[format](place, request)
         _claim(place, delete_existing=delete_existing)
         try:
