@@ -310,6 +310,8 @@ def _bring_in(
 def _create_volumes(plan: Plan, dataset: Dataset) -> None:
     """Create the volumes that are not there, but for those that were deleted because nobody will read them."""
     block, (progress, _) = plan.workflow.grid.block, recall(dataset, plan)
+    # Small chunks are decoded sooner and take more requests, which a bucket charges for.
+    unseen = SMALL_CHUNK if scheme_of(dataset.url) == "file" else CHUNK
     for name, (writer, artifact) in plan.writers.items():
         is_over = name in plan.temporary and progress.is_complete(writer.name)
         if not isinstance(artifact, VolumeArtifact) or is_over or _is_there(dataset, name):
@@ -323,7 +325,7 @@ def _create_volumes(plan: Plan, dataset: Dataset) -> None:
             n_channels=artifact.n_channels,
             write_shape=block,
             factors=factors,
-            chunk=CHUNK if artifact.pyramid else SMALL_CHUNK,
+            chunk=CHUNK if artifact.pyramid else unseen,
             delete_existing=True,
             is_finished=False,
         )

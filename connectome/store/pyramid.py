@@ -10,9 +10,9 @@ from connectome.geometry import Box, Triple, as_triple
 from connectome.store.locations import StoreError
 
 CHUNK = 64
-"""Extent of a chunk inside a shard, of volumes that people look at."""
+"""Extent of a chunk inside a shard."""
 SMALL_CHUNK = 32
-"""The same of volumes that stages alone read: what a block reads beside itself is decoded in whole chunks."""
+"""The same of volumes on disk that stages alone read: what a block reads beside itself is decoded in whole chunks."""
 SMALLEST_CHUNK = 16
 
 
