@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from connectome.kernels.flags import positions_of, trailing_zeros
 from connectome.kernels.jit import jit
 from connectome.kernels.location_noise import location_hash
 
 LOWER_Z, LOWER_Y, LOWER_X, UPPER_X, UPPER_Y, UPPER_Z, CHOOSES, TIE = (1 << bit for bit in range(8))
 
 
+MANY_TIES = 4
+"""Where more than one voxel in this many has a tie, hashes are made for the whole row, in vectors."""
+
+
 @jit
-def has_ties(choices):
-    """Say whether any voxel of a row has a tie to break."""
-    either = 0
+def count_ties(choices):
+    """Count the voxels of a row that have a tie to break."""
+    n = np.int32(0)
     for x in range(choices.size):
-        either |= choices[x]
-    return either & TIE != 0
+        n += np.int32(choices[x] >> 7)
+    return n
 
 
 @jit
@@ -81,6 +86,26 @@ def break_ties(choices, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z):
         best = max(best, np.int32(8 * upper_z[x] + 5) if choice & UPPER_Z else np.int32(-1))
         chosen = (np.int32(1) << (best & np.int32(7))) | (choice & CHOOSES)
         choices[x] = chosen if choice & TIE else choice
+
+
+@jit
+def break_few_ties(choices, flags, words, where, index, offsets, axes, mask):
+    """Break ties as `break_ties` does, voxel by voxel.
+
+    Bit `k` of a choice stands for the hash of (`index` + x + `offsets[k]`, `axes[k]`); `flags` and `words` are those
+    of `row_of_flags`, `where` is room for a row of positions.
+    """
+    for x in range(choices.size):
+        flags[x] = choices[x] >> 7
+    for k in range(positions_of(words, where)):
+        voxel = np.uint64(where[k])
+        choice = np.int64(choices[voxel])
+        candidates, best = np.uint64(choice & (CHOOSES - 1)), np.int64(-1)
+        while candidates != 0:
+            bit = trailing_zeros(candidates)
+            best = max(best, 8 * location_hash(index + np.int64(voxel) + offsets[bit], axes[bit], mask) + bit)
+            candidates &= candidates - np.uint64(1)
+        choices[voxel] = (1 << (best & 7)) | (choice & CHOOSES)
 
 
 @jit

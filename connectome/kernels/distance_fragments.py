@@ -13,7 +13,18 @@ import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
 from connectome.kernels.boundary_distance import Heights, capped_squares, highest, smoothed_roots
-from connectome.kernels.choices import break_ties, copy_row, finish_choice, has_ties, hash_row, link_row, mark_equals
+from connectome.kernels.choices import (
+    MANY_TIES,
+    break_few_ties,
+    break_ties,
+    copy_row,
+    count_ties,
+    finish_choice,
+    hash_row,
+    link_row,
+    mark_equals,
+)
+from connectome.kernels.flags import row_of_flags
 from connectome.kernels.fragments import Affinities
 from connectome.kernels.jit import jit
 from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
@@ -152,7 +163,8 @@ def _link_by_height(
     step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
     nowhere, along_x = np.full(n, -1, heights.dtype), np.full(n + 2, -1, heights.dtype)
     plateau = heights.dtype.type(plateau)  # a wider number would widen every comparison with it
-    hashes = np.empty((5, n + 2), np.int32)
+    hashes, (flags, words), where = np.empty((5, n + 2), np.int32), row_of_flags(n), np.empty(n, np.int32)
+    offsets, axes = np.array([-step_z, -step_y, -1, 1, step_y, step_z]), np.zeros(6, np.int64)
     nothing = np.zeros(n, np.uint8)
     chosen = np.zeros((links.shape[1] + oy, n), np.uint8)  # the last plane's choices, overwritten row by row
     now = np.zeros(n + 1, np.uint8)  # one voxel more on the left, which chooses nothing
@@ -167,10 +179,12 @@ def _link_by_height(
             upper_y = heights[az, ay + 1, cx : cx + n] if ay + 1 < ny else nowhere
             copy_row(heights[az, ay, first:last], along_x[first - cx + 1 :])
             _choose_neighbours(row, along_x, lower_z, lower_y, upper_y, upper_z, plateau)
-            if has_ties(row):
-                gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
-                index = gz * step_z + gy * step_y + core_start[2] - domain_start[2]
+            gz, gy = az + read_start[0] - domain_start[0], ay + read_start[1] - domain_start[1]
+            index, n_ties = gz * step_z + gy * step_y + core_start[2] - domain_start[2], count_ties(row)
+            if n_ties * MANY_TIES > n:
                 _break_height_ties(row, hashes, index, step_y, step_z, mask)
+            elif n_ties > 0:
+                break_few_ties(row, flags, words, where, index, offsets, axes, mask)
             if az - cz >= oz and y >= oy:
                 below_y = chosen[y - 1, ox:] if y > 0 else nothing[ox:]
                 link_row(links[az - cz - oz, y - oy], row[ox:], now[ox:n], below_y, chosen[y, ox:])

@@ -11,7 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from connectome.geometry import Box, Halo, Triple
-from connectome.kernels.choices import break_ties, copy_row, finish_choice, has_ties, hash_row, link_row, mark_equals
+from connectome.kernels.choices import (
+    MANY_TIES,
+    break_few_ties,
+    break_ties,
+    copy_row,
+    count_ties,
+    finish_choice,
+    hash_row,
+    link_row,
+    mark_equals,
+)
+from connectome.kernels.flags import row_of_flags
 from connectome.kernels.jit import jit
 from connectome.kernels.links import FaceLinks, Labels, face_links_of, label_links
 from connectome.kernels.location_noise import HASH_BITS, hash_mask
@@ -108,7 +119,8 @@ def _link_by_affinity(affinities, links, read_start, core_start, start, domain_s
     step_y, step_z = domain_shape[2], domain_shape[1] * domain_shape[2]
     thresholds = _thresholds(low, high, domain_shape[0] * step_z > 1)
     along_x = np.zeros(n + 1, np.uint8)
-    hashes = np.empty((5, n + 1), np.int32)
+    hashes, (flags, words), where = np.empty((5, n + 1), np.int32), row_of_flags(n), np.empty(n, np.int32)
+    offsets, axes = np.array([0, 0, 0, 1, step_y, step_z]), np.array([0, 1, 2, 2, 1, 0])
     chosen = np.zeros((links.shape[1] + oy + 1, n), np.uint8)  # row y + 1: choices of the last plane, then this one
     now = np.zeros(n + 1, np.uint8)  # one voxel more on the left, which chooses nothing
     row, lower_x, upper_x = now[1:], along_x[:n], along_x[1:]
@@ -125,9 +137,11 @@ def _link_by_affinity(affinities, links, read_start, core_start, start, domain_s
             copy_row(affinities[2, az, ay, cx : min(cx + n + 1, nx)], along_x)
             along_x[0] = along_x[0] if has_x else 0
             _choose_edges(row, lower_z, lower_y, lower_x, upper_x, upper_y, upper_z, has_edges, thresholds)
-            if has_ties(row):
-                index = gz * step_z + gy * step_y + core_start[2] - domain_start[2]
+            index, n_ties = gz * step_z + gy * step_y + core_start[2] - domain_start[2], count_ties(row)
+            if n_ties * MANY_TIES > n:
                 _break_edge_ties(row, hashes, index, step_y, step_z, mask)
+            elif n_ties > 0:
+                break_few_ties(row, flags, words, where, index, offsets, axes, mask)
             if z >= 0 and y >= 0:
                 link_row(links[z, y], row[ox:], now[ox:n], chosen[y + oy, ox:], chosen[y + oy + 1, ox:])
                 if high < 256:

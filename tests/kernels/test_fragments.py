@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome.geometry import Box
+from connectome.kernels.choices import CHOOSES, TIE, break_few_ties, break_ties, count_ties
 from connectome.kernels.distance_fragments import DistanceParameters, distance_heights, fragments_by_distance
+from connectome.kernels.flags import row_of_flags
 from connectome.kernels.fragments import AFFINITY_HALO, fragments_by_affinity
-from connectome.kernels.location_noise import location_hashes
+from connectome.kernels.location_noise import hash_mask, location_hashes
 from tests.naive import fragments as naive
 from tests.naive.location_noise import location_hash
 from tests.strategies import affinity_volumes, boxes_in, crop
@@ -20,6 +22,24 @@ HASH_BITS = st.sampled_from([0, 1, 2, 24])
 def test_location_hash_equals_naive(indices, axis, bits):
     hashes = location_hashes(np.array(indices, np.int64), axis, bits)
     assert hashes.tolist() == [location_hash(index, axis, bits) for index in indices]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 150), HASH_BITS)
+def test_few_ties_fall_as_many_do(seed, n, bits):
+    random = np.random.default_rng(seed)
+    candidates = random.integers(1, 64, n)
+    is_tied = (candidates & (candidates - 1) != 0) & random.integers(0, 2, n, dtype=bool)
+    row = (candidates | is_tied * TIE | random.integers(0, 2, n) * CHOOSES).astype(np.uint8)
+    offsets, axes, index = random.integers(-300, 300, 6), random.integers(0, 3, 6), int(random.integers(1 << 40))
+    hashes = [
+        location_hashes(index + np.arange(n) + offset, axis, bits).astype(np.int32)
+        for offset, axis in zip(offsets, axes, strict=True)
+    ]
+    many, few, (flags, words) = row.copy(), row.copy(), row_of_flags(n)
+    break_ties(many, *hashes)
+    break_few_ties(few, flags, words, np.empty(n, np.int32), index, offsets, axes, hash_mask(bits))
+    assert few.tolist() == many.tolist()
+    assert count_ties(row) == np.count_nonzero(is_tied)
 
 
 @settings(max_examples=150, deadline=None)
