@@ -127,6 +127,12 @@ def test_what_was_seen_is_not_made_again_and_peers_share_a_call():
     assert second.peer_s < first.peer_s
 
 
+def test_a_difference_that_drowns_in_noise_is_no_record():
+    peers = [Peer("whole", "numpy", lambda: busy(0.01)), Peer("part", "numpy", lambda: None, less=lambda: busy(0.01))]
+    records = measure("fragments", "noise", contest(peers=peers), EFFORT, SETTING)
+    assert [record.peer for record in records] == ["whole"]
+
+
 def test_what_hurts_is_compared_with_the_network_and_the_smaller_input(monkeypatch):
     large = replace(small(), name=ADVERSARIAL[0], smaller="noise-small")
     monkeypatch.setattr(suite, "SOURCES", (small(), large))
