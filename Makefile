@@ -15,7 +15,7 @@ test: $(VENV)/.installed-for-tests
 
 bench: $(VENV)/.installed-for-bench
 	$(BIN)/python -m benchmarks $(if $(BENCH),--$(BENCH))
-	$(BIN)/python -m benchmarks.demo
+	$(if $(BENCH),,$(BIN)/python -m benchmarks.demo)
 
 scale: $(VENV)/.installed-for-tests
 	$(BIN)/python -m benchmarks.scale

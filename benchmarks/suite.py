@@ -87,6 +87,10 @@ def _run_case(
         if volume.source.smaller:
             contest = replace(contest, peers=[])  # the larger size tells how our time grows; peers take minutes
         contest, missing = _with_installed_peers(contest)
+        if any(peer.package == "waterz" for peer in contest.peers):
+            import waterz  # noqa: F401  what a peer needs is there before its memory is measured
+
+            volume.affinities_float  # noqa: B018
         others = _others(case, volume.source, compared)
         records = measure(case.name, volume.name, contest, effort, setting, seen, others)
     except (UnavailableError, ImportError) as reason:

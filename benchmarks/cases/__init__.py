@@ -40,7 +40,7 @@ CASES: tuple[Case, ...] = (
     Case("edges", segmentation.edges, (*MIDDLE, *ADVERSARIAL)),
     Case("agglomeration_mean", segmentation.agglomeration_mean, MIDDLE),
     Case("fragments_edges_mean", segmentation.fragments_edges_mean, (*SATURATED, *ADVERSARIAL)),
-    Case("fragments_edges_mean_affinity", segmentation.fragments_edges_mean_affinity, (*MIDDLE, *ADVERSARIAL)),
+    Case("fragments_edges_mean_affinity", segmentation.fragments_edges_mean_affinity, (*SATURATED, *ADVERSARIAL)),
     Case("median_linkage", segmentation.median_linkage, (*MIDDLE, *ADVERSARIAL)),
     Case("median_linkage_affinity", segmentation.median_linkage_affinity, (*MIDDLE, *ADVERSARIAL)),
     Case("maximum_linkage_affinity", segmentation.maximum_linkage_affinity, (*MIDDLE, *ADVERSARIAL)),

@@ -60,10 +60,7 @@ def estimate(
     prices: options.PriceTable = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Predict time and cost of a larger volume from the receipts of smaller runs.
-
-    A workflow that gives no volume takes that of the first run.
-    """
+    """Predict time and cost of a larger volume from the receipts of smaller runs."""
     from connectome.runtime.estimate import PastRun
     from connectome.runtime.estimate import estimate as estimate_run
     from connectome.runtime.pools import pools_of
@@ -71,15 +68,16 @@ def estimate(
     from connectome.runtime.prices import Prices
     from connectome.workflow.workflow import Workflow
 
-    table, size = Prices.load(prices), options.shape_of(shape, "--shape")
-    past = [PastRun.read(url) for url in runs or []]
-    like = past[0].plan.workflow.dataset if past else None
-    parsed = Workflow.load(workflow, settings or [], like)
+    parsed, table, size = (
+        Workflow.load(workflow, settings or []),
+        Prices.load(prices),
+        options.shape_of(shape, "--shape"),
+    )
     pools = pools_of(options.workers_of(pool, "--pool"))
     workers = {name: each.minimum for name, each in pools.items() if each.minimum == each.maximum}
     if len(workers) < len(pools) or min(workers.values()) < 1:
         raise InputError(f"--pool takes numbers of 1 and more, got {pool!r}")
-    past = past or [PastRun.read(parsed.dataset.url)]
+    past = [PastRun.read(url) for url in runs or [parsed.dataset.url]]
     found = estimate_run(plan_workflow(parsed, size), workers, past, table)
     if as_json:
         print(json.dumps(found))

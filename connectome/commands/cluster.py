@@ -20,6 +20,9 @@ def worker(
     patience: Annotated[float, typer.Option(metavar="S", help="Seconds to wait for a scheduler that is away.")] = 60.0,
 ) -> None:
     """Work for a scheduler until SIGTERM: finish the block at hand, hand back the rest, and go."""
+    from connectome.kernels.memory import use_one_heap
+
+    use_one_heap()  # before anything starts a thread, as pyarrow does
     from connectome.runtime.worker import Service, serve, start_anew
 
     if serve(Service(address, pool, spot, grace, patience), _tell):

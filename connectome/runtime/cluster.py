@@ -44,7 +44,7 @@ CLOSE_S = 60
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell what Dask's scheduler logs from what the engine tells, and mends, itself: that a task's worker died."""
-    return "marked as failed because" not in str(record.msg)
+    return "workers died while trying to run it" not in str(record.msg)
 
 
 class _Nanny(Nanny):  # type: ignore[misc]  # distributed has no types
@@ -126,6 +126,7 @@ class Cluster:
         try:
             self._cluster.close(timeout=CLOSE_S)
         finally:
+            logging.getLogger("distributed.scheduler").removeFilter(_is_news)
             self._scratch.cleanup()
 
     def _started(self, pools: Mapping[str, int]) -> SpecCluster:

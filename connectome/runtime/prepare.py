@@ -270,7 +270,13 @@ def _check_truth(workflow: Workflow, domain: Box) -> None:
     if url is None:
         return
     source = open_source(url)
-    if tuple(source.shape) != domain.shape or source.n_channels is not None or source.dtype.kind not in "ui":
+    if source.n_channels is not None or source.dtype.kind not in "ui":
+        channels = "" if source.n_channels is None else f" with {source.n_channels} channels"
+        raise InputError(
+            f"dataset.truth {url} holds {source.dtype}{channels}, wanted are labels (z y x) of an integer type: give "
+            "these, or leave dataset.truth out"
+        )
+    if tuple(source.shape) != domain.shape:
         raise InputError(
             f"dataset.truth {url} is {source.dtype} of shape {tuple(source.shape)}, the volume has shape "
             f"{domain.shape}: give labels of the volume's shape, or leave dataset.truth out"

@@ -215,9 +215,9 @@ def _run_reduce(plan: Plan, dataset: Dataset, each: Pass, task: Task) -> None:
         children.append((each.box(task), _read_tables(given, [plan.table(name) for name in stage.inputs], 0, task)))
     else:
         below = [Task(task.stage, task.level - 1, index) for index in each.children(task.level, task.index)]
-        carried = [declared[name] for name in stage.carried]
-        found = iter(_read_parts(dataset, [(table, child) for child in below for table in carried]))
-        children = [(each.box(child), {name: next(found) for name in stage.inputs}) for child in below]
+        carried = [(name, declared[table]) for name, table in zip(stage.inputs, stage.carried, strict=True)]
+        found = iter(_read_parts(dataset, [(table, child) for child in below for _, table in carried]))
+        children = [(each.box(child), {name: next(found) for name, _ in carried}) for child in below]
     outputs = stage.reduce(each.box(task), children, plan.domain)
     dataset.check_held()
     made = [table for name, table in declared.items() if name not in stage.expanded and name not in stage.stepped]

@@ -20,7 +20,6 @@ import dask
 from distributed import Scheduler, Security, Worker
 
 from connectome.errors import InputError
-from connectome.kernels.memory import use_one_heap
 from connectome.runtime import leaving
 from connectome.runtime.cluster import SETTINGS, wanted_keys
 from connectome.runtime.pools import CPU
@@ -83,7 +82,6 @@ def serve(service: Service, told: Callable[[str], None]) -> bool:
         Where no scheduler answers for `Service.patience_s`.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    use_one_heap()
     leaving.allow(service.grace_s)
     if service.is_spot:
         os.environ[SPOT] = "1"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,10 @@ def open_keys(url: str) -> Any:
     """Open the key-value store below `url`."""
     if scheme_of(url) == "file":
         return _open_folder(_absolute(url))
-    return ts.KvStore.open(kvstore_spec(url), context=context()).result()
+    try:
+        return ts.KvStore.open(kvstore_spec(url), context=context()).result()
+    except STORE_ERRORS as error:
+        raise StoreError(f"cannot open {url}: {reason_of(error)}") from error
 
 
 @functools.lru_cache(maxsize=256)
@@ -151,8 +155,8 @@ def read_key(url: str, key: str) -> bytes | None:
 
 def read_keys(keys: Sequence[tuple[str, str]]) -> list[bytes | None]:
     """Return the bytes of several (url, key), asked for together: a store far away answers each in its time."""
-    asked = [(url, key, open_keys(url).read(key)) for url, key in keys]
-    return [_answer(url, key, future) for url, key, future in asked]
+    asked = deque((url, key, open_keys(url).read(key)) for url, key in keys)
+    return [_answer(*asked.popleft()) for _ in keys]  # an answer is let go when it is taken
 
 
 def _answer(url: str, key: str, future: Any) -> bytes | None:
@@ -175,14 +179,16 @@ def write_keys(items: Sequence[tuple[str, str, bytes]]) -> None:
     for url, _, _ in items:
         if scheme_of(url) in READ_ONLY:
             raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
-    sent = [(url, open_keys(url).write(key, value)) for url, key, value in items]
+    opened = [(url, open_keys(url), key, value) for url, key, value in items]
+    sent = [(url, store.write(key, value)) for url, store, key, value in opened]
     failed: list[tuple[InputError, Exception]] = []
     for url, future in sent:
         try:
             future.result()
         except STORE_ERRORS as error:
             failed.append((write_error(url, error), error))
-    for sentence, cause in failed:
+    if failed:  # a full disk stops the run: it is told before what is tried again
+        sentence, cause = max(failed, key=lambda each: isinstance(each[0], DiskFullError))
         raise sentence from cause
 
 

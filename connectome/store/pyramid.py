@@ -86,9 +86,9 @@ def level_box(box: Box, factor: Triple) -> Box:
 
 
 def chunk_extent(extent: int, most: int = CHUNK) -> int:
-    """Return the chunk inside a shard: the largest divisor up to `most`, or all where it is below 16."""
-    divisor = next(d for d in range(min(most, extent), 0, -1) if extent % d == 0)
-    return divisor if divisor >= SMALLEST_CHUNK else extent
+    """Return the chunk inside a shard: the largest divisor from 16 to `most`, else the next above, or all above 64."""
+    extents = [*range(min(most, extent), SMALLEST_CHUNK - 1, -1), *range(most + 1, CHUNK + 1)]
+    return next((each for each in extents if extent % each == 0), extent)
 
 
 def shard_shape(shape: Triple, write_shape: Triple, factor: Triple, most: int = CHUNK) -> tuple[Triple, Triple]:

@@ -9,7 +9,6 @@ import io
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ class Table:
             for name, dtype in self.columns.items()
         }
 
-    @cached_property
+    @property
     def _encoding(self) -> dict[str, Any]:
         """Return how parts are written.
 

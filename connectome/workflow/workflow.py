@@ -25,8 +25,6 @@ from connectome.workflow.yaml_file import parse_yaml, read_yaml
 
 VOLUME_INPUTS = ("image", "mask", "affinities", "truth")
 """Volumes that a workflow may take from outside, under ``dataset``."""
-BEGINNINGS = ("image", "affinities", "edges")
-"""What of ``dataset`` a workflow may begin with."""
 FROM_EDGES = ("affinities", "fragments", "face_links", "clusters", "edges", "seam", "alias")
 """Artifacts that ``dataset.edges`` stands for: those of another dataset, up to its edges."""
 
@@ -141,18 +139,11 @@ class Workflow(_Section):
         return volumes | (set(FROM_EDGES) if self.dataset.edges is not None else set())
 
     @classmethod
-    def load(cls, path: str, settings: Sequence[str] = (), like: DatasetSection | None = None) -> Workflow:
-        """Read a YAML file and apply settings written ``key.sub=value``.
-
-        A workflow that gives no volume takes those of `like`, where that is given.
-        """
+    def load(cls, path: str, settings: Sequence[str] = ()) -> Workflow:
+        """Read a YAML file and apply settings written ``key.sub=value``."""
         content = load_yaml(path)
         for setting in settings:
             apply_setting(content, setting)
-        dataset = content.get("dataset")
-        if like is not None and isinstance(dataset, dict) and not any(dataset.get(name) for name in BEGINNINGS):
-            given = {name: getattr(like, name) for name in (*BEGINNINGS, "mask")}
-            content["dataset"] = dataset | {name: url for name, url in given.items() if url is not None}
         return cls.parse(content, source=described(path, settings))
 
     @classmethod

@@ -187,10 +187,6 @@ def test_real_runs_and_the_command(tmp_path):
     assert set(values["stages"]) == {"fragments", "edges", "agglomeration", "segmentation"}
     shown = CliRunner().invoke(app, arguments)  # from dataset.url
     assert "on 10 cpu" in shown.output
-    without = {**content, "dataset": {"url": str(tmp_path / "none")}}
-    (tmp_path / "workflow.yaml").write_text(json.dumps(without))
-    again = CliRunner().invoke(app, [*arguments, "--from", str(tmp_path / "b"), "--json"])
-    assert json.loads(again.output.splitlines()[-1])["voxels"] == values["voxels"]
     changed = Workflow.parse({**content, "grid": {"block": [16, 32, 20]}})
     (text,) = differences(plan_of(changed, None), PastRun.read(str(tmp_path / "a")))
     assert "grid.block is (16, 16, 20), not (16, 32, 20)" in text

@@ -120,7 +120,8 @@ def test_a_local_cluster_grows_and_shrinks_and_nothing_is_computed_twice(tmp_pat
     assert set(Counter(x for word, _, x, *_ in notes_of(log) if word == "begun").values()) == {1}
 
 
-def test_workers_that_come_later_have_the_same_settings():
+def test_workers_that_come_later_have_the_same_settings(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     with Cluster({"cpu": 1}) as cluster:
         cluster.scale("cpu", 2)
         with Client(cluster.address, set_as_default=False) as client:

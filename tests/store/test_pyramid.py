@@ -35,6 +35,8 @@ def test_chunks_divide_the_shard(extent, chunk):
 def test_an_axis_of_one_block_has_chunks_of_64():
     assert shard_shape((251, 40, 130), (512, 512, 65), (1, 1, 1)) == ((256, 40, 65), (64, 40, 65))
     assert shard_shape((251, 40, 130), (512, 512, 64), (1, 1, 1), most=32) == ((256, 64, 64), (32, 32, 32))
+    assert all(chunk_extent(extent, 32) <= chunk_extent(extent) for extent in range(1, 400))
+    assert [chunk_extent(extent, 32) for extent in (128, 70, 148, 125, 127)] == [32, 35, 37, 25, 127]
 
 
 @given(st.tuples(*[st.integers(1, 300)] * 3), st.tuples(*[st.integers(1, 300)] * 3), st.integers(1, 64))
