@@ -179,17 +179,17 @@ def write_keys(items: Sequence[tuple[str, str, bytes]]) -> None:
     for url, _, _ in items:
         if scheme_of(url) in READ_ONLY:
             raise StoreError(f"cannot write {url}: http is read only; write to a path, gs:// or s3://")
+    # Without raising, since an error that is kept with its traceback would keep the stores open.
+    causes = [(url, cause) for url, future in _sent(items) if (cause := future.exception()) is not None]
+    if causes:  # a full disk stops the run: it is told before what is tried again
+        url, cause = max(causes, key=lambda each: isinstance(write_error(*each), DiskFullError))
+        raise write_error(url, cause) from cause
+
+
+def _sent(items: Sequence[tuple[str, str, bytes]]) -> list[tuple[str, Any]]:
+    """Open all stores, and then send: what cannot be opened is told before anything is under way."""
     opened = [(url, open_keys(url), key, value) for url, key, value in items]
-    sent = [(url, store.write(key, value)) for url, store, key, value in opened]
-    failed: list[tuple[InputError, Exception]] = []
-    for url, future in sent:
-        try:
-            future.result()
-        except STORE_ERRORS as error:
-            failed.append((write_error(url, error), error))
-    if failed:  # a full disk stops the run: it is told before what is tried again
-        sentence, cause = max(failed, key=lambda each: isinstance(each[0], DiskFullError))
-        raise sentence from cause
+    return [(url, store.write(key, value)) for url, store, key, value in opened]
 
 
 def list_keys(url: str) -> list[str]:
