@@ -116,7 +116,11 @@ def test_slowdown_is_timed_in_turn_with_other_inputs():
 
 def test_what_was_seen_is_not_made_again_and_peers_share_a_call():
     order = []
-    whole = lambda: order.append("whole")  # noqa: E731
+
+    def whole():
+        order.append("whole")
+        busy(0.01)
+
     peers = [Peer("whole", "numpy", whole), Peer("part", "numpy", whole, less=lambda: order.append("rest"))]
     ready = contest(ours=lambda: order.append("ours"), peers=peers, count=lambda _: (7, 9))
     seen = look(ready, is_compiled=True)
