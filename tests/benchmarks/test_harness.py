@@ -15,7 +15,7 @@ from benchmarks.measure import Contest, Effort, Peer, Setting, look, measure
 from tests.conftest import ROOT
 
 SETTING = Setting("a processor", "abc1234", 1e10)
-EFFORT = Effort(least=3, most=3, seconds=0)
+EFFORT = Effort(least=3, most=3, seconds=0, turn_s=0)
 
 
 def busy(seconds):
@@ -129,6 +129,18 @@ def test_what_was_seen_is_not_made_again_and_peers_share_a_call():
     assert order == ["ours", "whole", "rest", "ours", "whole", "rest"]
     assert (first.fragments, first.peak_bytes, second.peer) == (7, seen.peak_bytes, "part")
     assert second.peer_s < first.peer_s
+
+
+def test_short_calls_fill_a_turn():
+    calls = []
+
+    def ours():
+        calls.append(1)
+        busy(0.01)
+
+    (record,) = measure("fragments", "noise", contest(ours=ours, peers=[]), replace(EFFORT, turn_s=0.1), SETTING)
+    assert 5 * record.repeats < len(calls) - 2 <= 10 * record.repeats
+    assert 0.005 < record.ours_s < 0.02
 
 
 def test_a_difference_that_drowns_in_noise_is_no_record():
