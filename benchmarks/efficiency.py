@@ -1,12 +1,11 @@
 """`python -m benchmarks.efficiency`: what a second worker brings, and what 1,000 workers wait for the scheduler.
 
-First, stages that need no accelerator run from stored affinities (of mirrored tissue, in blocks of 128^3 as the example
-workflows have them) with 1 and with 2 worker processes in turn, which have begun already; the best of several repeats
-counts. Every worker is kept on a core of its own, as a pod with one
-processor is: a worker alone would take some of a second core too, for threads that compress and write. Driver and
-scheduler may use what workers leave. Other work on the machine takes from the second worker: `efficiency_processor`
-leaves it out, being the processor seconds of the same work (1 to 2 workers) times the share of time that workers were
-busy.
+First, stages that need no accelerator run from stored affinities (of mirrored tissue, in blocks of 128^3 as the
+example workflows have them) with 1 and with 2 worker processes in turn, which have begun already; the best of several
+repeats counts. Every worker is kept on a core of its own, as a pod with one processor is: a worker alone would take
+some of a second core too, for threads that compress and write. Driver and scheduler may use what workers leave. Other
+work on the machine takes from the second worker: `efficiency_processor` leaves it out, being the processor seconds of
+the same work (1 to 2 workers) times the share of time that workers were busy.
 
 Then 1,000 real Dask workers, a thread each in a few processes, get tasks that sleep from a real scheduler and the
 real engine. The first task of each is cut short, evenly from nothing to the whole, as if workers had come one after

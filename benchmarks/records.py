@@ -16,7 +16,7 @@ HISTORY = RESULTS / "kernels.jsonl"
 class Record(BaseModel):
     """How long our kernel and one peer took on one input, in alternation, on one core.
 
-    Times are of whole calls after one call that nobody timed, in seconds of the processor (user + system):
+    Times are of whole calls, of short ones the mean of a turn, in seconds of the processor (user + system):
     on a quiet machine the same as the clock's, on a busy one without what others took.
     """
 
